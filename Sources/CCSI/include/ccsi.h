@@ -1,0 +1,3 @@
+#ifndef PERSSD_CCSI_H
+#define PERSSD_CCSI_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef PERSSD_CCurl_H
+#define PERSSD_CCurl_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef PERSSD_CGRPC_H
+#define PERSSD_CGRPC_H
+#endif

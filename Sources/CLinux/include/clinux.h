@@ -1,0 +1,3 @@
+#ifndef PERSSD_CLinux_H
+#define PERSSD_CLinux_H
+#endif

@@ -1,0 +1,138 @@
+import Errors
+import SystemPackage
+
+/// The node-local storage that local copies are carved from.
+///
+/// A pool keeps its own books durably: after a kill at any point, `recover` finds every local copy again. It never
+/// touches what it did not make. Calls for different volumes run side by side; calls for one volume come one after the
+/// other (its state machine sees to that), and a pool may rely on it. All throw `PerSSDError`.
+public protocol VolumePool: Sendable {
+    /// As the configuration names it.
+    var name: String { get }
+    /// For people: "images in /var/lib/perssd/pool".
+    var location: String { get }
+    /// Whether `cut` makes a copy-on-write snapshot at once, so that the volume can be written again before the cut has
+    /// been staged out.
+    var cutsAreInstant: Bool { get }
+
+    func usage() async throws -> PoolUsage
+
+    /// Fails, saying why, where the pool cannot be used: for Probe.
+    func check() async throws
+
+    /// Finds what is there after a start: local copies with their records and devices. What a kill left half made, and
+    /// no record calls a local copy (a temporary file, a loop device without one, a cut nobody wants), is removed.
+    func recover() async throws -> [LocalCopy]
+
+    /// Makes a local copy, all zeros, with `record` durable beside it.
+    ///
+    /// - Throws: `resourceExhausted`, with the sizes, where the pool lacks room; `alreadyExists` where the volume has one.
+    func create(_ record: CopyRecord) async throws -> LocalCopy
+
+    /// Makes a changed record durable.
+    func save(_ record: CopyRecord) async throws
+
+    /// Detaches and removes a local copy with all its cuts; fine where there is none. `failedPrecondition` where it is
+    /// mounted or open.
+    func remove(_ volume: String) async throws
+
+    /// Grows a local copy and its device.
+    func resize(_ volume: String, toBytes: UInt64) async throws
+
+    /// The block device of a local copy, made now if need be; the same one for as long as it is attached.
+    func attach(_ volume: String) async throws -> FilePath
+
+    /// Lets the device go; fine where it is not attached, `failedPrecondition` where it is mounted or open.
+    func detach(_ volume: String) async throws
+
+    /// Cuts an unchanging picture of the copy as it is now. The file system on it is unmounted, or frozen until this
+    /// returns. Where cuts are not instant, the copy itself is the picture, and has to stay unwritten until the cut is
+    /// kept or discarded.
+    func cut(_ volume: String) async throws -> Cut
+
+    /// A cut that a kill left behind, to go on staging it out; nil where there is none.
+    func pendingCut(_ volume: String) async throws -> Cut?
+
+    /// Which parts of the cut may differ from the base kept for generation `generation`; nil where nobody can tell.
+    func changes(in cut: Cut, since generation: UInt64) async throws -> [Range<UInt64>]?
+
+    /// The cut has been committed as `generation`: what later cuts are compared with. Older bases go.
+    func keep(_ cut: Cut, asBaseFor generation: UInt64) async throws
+
+    /// The copy itself, just restored and verified, is `generation`: what later cuts are compared with.
+    func keepCopy(_ volume: String, asBaseFor generation: UInt64) async throws
+
+    /// The cut is not wanted any more.
+    func discard(_ cut: Cut) async throws
+}
+
+public struct PoolUsage: Sendable, Equatable {
+    /// What the pool may hand out in all, in bytes of volume capacity.
+    public var totalBytes: UInt64
+    /// What no local copy has been promised.
+    public var freeBytes: UInt64
+
+    public init(totalBytes: UInt64, freeBytes: UInt64) {
+        (self.totalBytes, self.freeBytes) = (totalBytes, freeBytes)
+    }
+}
+
+/// What a node must remember about a local copy, kept durably with it. Small and flat, because LVM tags have to hold it.
+public struct CopyRecord: Sendable, Equatable, Codable {
+    public enum State: String, Sendable, Codable {
+        /// Being brought to `generation`; whatever is in it now, it is never mounted.
+        case restoring
+        /// Exactly `generation`; a cache.
+        case clean
+        /// Written, or open for writing, since `generation`.
+        case dirty
+    }
+
+    public var volume: String
+    public var incarnation: String
+    public var lineage: String
+    /// The epoch of the lease under which it was last written, or restored.
+    public var epoch: UInt64
+    /// The committed generation it holds or descends from; 0 for none, a volume that is new.
+    public var generation: UInt64
+    public var state: State
+    public var sizeBytes: UInt64
+    /// When it was last published or unpublished, in seconds since 1970.
+    public var lastUsed: Int64
+
+    public init(
+        volume: String, incarnation: String, lineage: String, epoch: UInt64, generation: UInt64, state: State,
+        sizeBytes: UInt64, lastUsed: Int64
+    ) {
+        self.volume = volume
+        self.incarnation = incarnation
+        self.lineage = lineage
+        self.epoch = epoch
+        self.generation = generation
+        self.state = state
+        self.sizeBytes = sizeBytes
+        self.lastUsed = lastUsed
+    }
+}
+
+/// A local copy as its pool knows it.
+public struct LocalCopy: Sendable, Equatable {
+    public var record: CopyRecord
+    /// Its block device, while it is attached.
+    public var device: FilePath?
+
+    public init(record: CopyRecord, device: FilePath?) { (self.record, self.device) = (record, device) }
+}
+
+/// An unchanging picture of a local copy.
+public struct Cut: Sendable, Equatable {
+    public var volume: String
+    /// The image file or device to read.
+    public var path: FilePath
+    /// Whether the copy may be written while this cut lives.
+    public var isIndependent: Bool
+
+    public init(volume: String, path: FilePath, isIndependent: Bool) {
+        (self.volume, self.path, self.isIndependent) = (volume, path, isIndependent)
+    }
+}
