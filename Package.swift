@@ -75,11 +75,15 @@ let package = Package(
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
         module(
             "Persistence",
-            ["Errors", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage, xmlCoder]),
+            [
+                "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage,
+                xmlCoder,
+            ]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         module(
-            "CSINode", ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors", "Blocking", logging]),
+            "CSINode",
+            ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
         module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
         module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
 
