@@ -75,7 +75,10 @@ let package = Package(
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
         module(
             "Persistence",
-            ["Errors", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage, xmlCoder]),
+            [
+                "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage,
+                xmlCoder,
+            ]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         module(
