@@ -42,7 +42,7 @@ public final class RadosGateway: S3Server {
         try await TestCommand.run(
             programs.ceph, common + ["--connect-timeout", "60", "osd", "new", osdIdentity])
         try await TestCommand.run(
-            programs.osd, common + ["-i", "0", "--mkfs", "--osd-uuid", osdIdentity])
+            programs.osd, common + ["-i", "0", "--mkfs", "--osd-uuid", osdIdentity], within: .seconds(60))
         let osd = try await TestProcess.start(programs.osd, common + ["-i", "0", "-f"], directory: directory)
         let gateway = try await TestProcess.start(
             programs.gateway, common + ["-n", "client.rgw", "-f"], directory: directory)
@@ -95,7 +95,6 @@ public final class RadosGateway: S3Server {
         mon host = [\(monitors)]
         mon initial members = a
         public addr = 127.0.0.1
-        public bind addr = 127.0.0.1
         auth cluster required = none
         auth service required = none
         auth client required = none
