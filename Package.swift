@@ -100,6 +100,7 @@ let package = Package(
             swiftSettings: swiftSettings),
 
         tests("ErrorsTests", ["Errors"]),
+        tests("CSINodeTests", ["CSINode", "Errors"]),
     ],
     cxxLanguageStandard: .cxx17
 )
