@@ -100,7 +100,7 @@ let package = Package(
             swiftSettings: swiftSettings),
 
         tests("ErrorsTests", ["Errors"]),
-        tests("CSINodeTests", ["CSINode", "Errors"]),
+        tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
     ],
     cxxLanguageStandard: .cxx17
 )
