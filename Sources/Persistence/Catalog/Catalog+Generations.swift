@@ -38,6 +38,24 @@ extension Catalog {
         throw PerSSDError(.aborted, "\(reference) is being written by several processes at once", remedy: "try again")
     }
 
+    /// Keeps what a fenced node had written since generation `record.number - 1`, under the epoch that it lost.
+    ///
+    /// Nothing refers to a branch but its place, so a second try simply replaces the first.
+    public func writeBranch(_ record: GenerationRecord) async throws {
+        let key = try CatalogKey.branch(record.volume, record.incarnation, epoch: record.epoch)
+        _ = try await store.write(key, try record.encoded(), condition: .none)
+    }
+
+    /// The branches of a volume's present incarnation, by ascending epoch.
+    public func branches(of volume: VolumeID, _ incarnation: Incarnation) async throws -> [GenerationRecord] {
+        var found: [GenerationRecord] = []
+        let folder = CatalogKey.branches(volume, incarnation)
+        for object in try await store.list(prefix: folder, after: nil, limit: 1000) {
+            if let branch = try await load(GenerationRecord.self, at: object.key) { found.append(branch.value) }
+        }
+        return found.sorted { $0.epoch < $1.epoch }
+    }
+
     /// The record that a reference names.
     ///
     /// - Throws: `corrupt` where it is missing or is not the one that was committed.

@@ -89,6 +89,14 @@ enum CatalogKey {
         try ObjectKey(generations(id, incarnation) + "\(number).json")
     }
 
+    static func branches(_ id: VolumeID, _ incarnation: Incarnation) -> String {
+        "volumes/\(id)/branches/\(incarnation)/"
+    }
+
+    static func branch(_ id: VolumeID, _ incarnation: Incarnation, epoch: UInt64) throws -> ObjectKey {
+        try ObjectKey(branches(id, incarnation) + "\(epoch).json")
+    }
+
     static func node(_ reference: NodeReference) throws -> ObjectKey {
         try ObjectKey("nodes/\(reference.cluster)/\(reference.node).json")
     }
