@@ -104,6 +104,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         tests("TestSupportTests", ["TestSupport"]),
         tests("ErrorsTests", ["Errors"]),
+        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
     ],
     cxxLanguageStandard: .cxx17

@@ -39,15 +39,15 @@ public struct StoreOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "A directory with the S3 credentials as files, such as a mounted Secret (default: the usual places).",
+            "A directory with the files AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, such as a mounted Secret.",
             discussion: "Environment: PERSSD_STORE_CREDENTIALS_DIRECTORY.", valueName: "directory"),
         completion: .directory)
     var storeCredentialsDirectory: String?
 
     @Option(
         help: ArgumentHelp(
-            "The profile in the shared credentials file.",
-            discussion: "Environment: PERSSD_STORE_PROFILE or AWS_PROFILE.", valueName: "name"))
+            "The profile of the shared credentials file to take the S3 credentials from.",
+            discussion: "Environment: PERSSD_STORE_PROFILE.", valueName: "name"))
     var storeProfile: String?
 
     @Option(

@@ -72,7 +72,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .storeAddressing: ["PERSSD_STORE_ADDRESSING"]
         case .storeCertificateAuthorities: ["PERSSD_STORE_CERTIFICATE_AUTHORITIES", "AWS_CA_BUNDLE"]
         case .storeCredentialsDirectory: ["PERSSD_STORE_CREDENTIALS_DIRECTORY"]
-        case .storeProfile: ["PERSSD_STORE_PROFILE", "AWS_PROFILE"]
+        case .storeProfile: ["PERSSD_STORE_PROFILE"]
         case .storeParallelRequests: ["PERSSD_STORE_PARALLEL_REQUESTS"]
         case .logLevel: ["PERSSD_LOG_LEVEL"]
         case .logFormat: ["PERSSD_LOG_FORMAT"]

@@ -6,18 +6,20 @@ public struct StoreSettings: Sendable, Equatable {
     public var location: StoreLocation
     /// S3 only, as what follows: "https://host:port"; nil for AWS.
     public var endpoint: String?
-    /// nil for the S3 client's default.
+    /// nil for `defaultRegion`.
     public var region: String?
     public var addressing: S3Configuration.Addressing
     /// A PEM file of the authorities to trust in place of the system's.
     public var certificateAuthorities: String?
-    /// A directory with the files `accessKeyID`, `secretAccessKey` and perhaps `sessionToken`, such as a mounted Secret;
-    /// nil to look at the usual places.
+    /// A directory with the files `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and perhaps `AWS_SESSION_TOKEN`, such as a
+    /// mounted Secret; nil to look in the usual places.
     public var credentialsDirectory: String?
-    /// Of the shared credentials file.
+    /// Of the shared credentials file, which is then the only place that is looked in.
     public var profile: String?
     /// How many requests run at the same time; nil for the S3 client's default.
     public var parallelRequests: Int?
+
+    public static let defaultRegion = "us-east-1"
 
     public init(location: StoreLocation) {
         self.location = location
@@ -40,13 +42,34 @@ public struct StoreSettings: Sendable, Equatable {
         credentialsDirectory = try values[.storeCredentialsDirectory]?.absolutePath()
         profile = values[.storeProfile]?.text
         parallelRequests = try values[.storeParallelRequests]?.number(in: 1...1024)
-        if case .s3 = location {
+        if credentialsDirectory != nil, let profile = values[.storeProfile] {
+            throw PerSSDError(
+                .invalidArgument, "\(profile.source): the credentials are to come from a directory already",
+                remedy: "give either a credentials directory or a profile")
+        }
+        if case .s3(let bucket, let prefix) = location {
             do {
-                _ = try s3Configuration()
+                _ = try s3Configuration(bucket: bucket, prefix: prefix)
             } catch let error as PerSSDError {
-                throw error.during("the store \(location) of \(given.source) cannot be used")
+                throw error.during("the store of \(given.source) cannot be used")
             }
         }
+    }
+}
+
+extension StoreSettings {
+    func s3Configuration(bucket: String, prefix: String) throws -> S3Configuration {
+        var configuration = try S3Configuration(
+            bucket: bucket, prefix: prefix, endpoint: endpoint, region: region ?? Self.defaultRegion)
+        configuration.addressing = addressing
+        configuration.certificateAuthorities = certificateAuthorities
+        if let credentialsDirectory {
+            configuration.credentials = .directory(credentialsDirectory)
+        } else if let profile {
+            configuration.credentials = .sharedFile(path: nil, profile: profile)
+        }
+        if let parallelRequests { configuration.maximumRequests = parallelRequests }
+        return configuration
     }
 }
 
