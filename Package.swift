@@ -99,6 +99,10 @@ let package = Package(
             dependencies: ["CSI", "RPC", "Persistence", "LocalVolumes", "Commands", "Settings", argumentParser],
             swiftSettings: swiftSettings),
 
+        .target(
+            name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
+            swiftSettings: swiftSettings),
+        tests("TestSupportTests", ["TestSupport"]),
         tests("ErrorsTests", ["Errors"]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),
