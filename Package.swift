@@ -46,7 +46,7 @@ let package = Package(
         // C: one module per library, nothing but shims.
         .target(
             name: "CGRPC",
-            cSettings: cSettings,
+            cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
                 .linkedLibrary("absl_synchronization"),
@@ -69,7 +69,7 @@ let package = Package(
         module("Digests", ["CCrypto", "Errors"]),
         module("Zstandard", ["CZstd", "Errors"]),
         module("HTTP", ["CCurl", "Errors"]),
-        module("RPC", ["CGRPC", "Errors"]),
+        module("RPC", ["CGRPC", "Errors", "Blocking"]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
@@ -106,6 +106,7 @@ let package = Package(
         tests("ErrorsTests", ["Errors"]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
     ],
     cxxLanguageStandard: .cxx17
 )
