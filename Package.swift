@@ -103,6 +103,8 @@ let package = Package(
             name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
         tests("TestSupportTests", ["TestSupport"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"]),
         tests("ErrorsTests", ["Errors"]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
