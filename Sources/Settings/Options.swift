@@ -121,7 +121,7 @@ public struct ServiceOptions: ParsableArguments {
     @Option(
         name: .customLong("pool"),
         help: ArgumentHelp(
-            "A pool for local copies: directory=/PATH,size=100GiB,name=NAME (name: default). May be repeated.",
+            "A pool for local copies: directory=/PATH[,size=100GiB][,name=NAME].",
             discussion: "Only perssd-node uses it. Environment: PERSSD_POOL, for one pool.", valueName: "pool"))
     var pools: [String] = []
 

@@ -56,6 +56,11 @@ import Testing
         #expect(try settings([], environment: ["PERSSD_POOL": "dir=/c,size=1GiB"], file: file).pools.map(\.directory) == ["/c"])
     }
 
+    @Test func aPoolNeedsNoMoreThanADirectory() throws {
+        let pools = try settings(least + ["--pool", "directory=/a"]).pools
+        #expect(pools == [PoolSettings(name: "default", directory: "/a", sizeBytes: nil)])
+    }
+
     @Test func defaultsAreDocumentedOnes() throws {
         let all = try settings(least)
         #expect(all.cluster == "default")

@@ -32,7 +32,6 @@ import Testing
 
     @Test(arguments: [
         ("100GiB", "'100GiB' is not of the form key=value"),
-        ("dir=/a", "the size is missing"),
         ("size=1GiB", "the directory is missing"),
         ("dir=a,size=1GiB", "'a' is not an absolute path"),
         ("dir=/a,size=lots", "'lots' is no size"),
