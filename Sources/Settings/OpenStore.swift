@@ -12,3 +12,12 @@ public func openStore(_ settings: StoreSettings) async throws -> any ObjectStore
         throw PerSSDError(.unsupported, "\(path)")
     }
 }
+
+/// Opens a store for reading, and asks it once whether it can be used.
+///
+/// - Throws: as `openStore`; what the store's check throws.
+public func openExistingStore(_ settings: StoreSettings) async throws -> any ObjectStore {
+    let store = try await openStore(settings)
+    try await store.check()
+    return store
+}

@@ -36,9 +36,11 @@ import Testing
         let environment = [
             "PERSSD_STORE_REGION": "ours", "AWS_REGION": "theirs", "AWS_DEFAULT_REGION": "the-default",
         ]
-        #expect(try settings(["--store", "s3://abc"] + least.prefix(2), environment: environment).store.region == "ours")
+        #expect(
+            try settings(["--store", "s3://abc"] + least.prefix(2), environment: environment).store.region == "ours")
         let customary = environment.filter { $0.key != "PERSSD_STORE_REGION" }
-        #expect(try settings(["--store", "s3://abc"] + least.prefix(2), environment: customary).store.region == "theirs")
+        #expect(
+            try settings(["--store", "s3://abc"] + least.prefix(2), environment: customary).store.region == "theirs")
     }
 
     @Test func anEmptyVariableIsNotSet() throws {
@@ -53,7 +55,10 @@ import Testing
             environment: ["PERSSD_POOL": "dir=/c,size=1GiB"], file: file
         ).pools
         #expect(pools.map(\.directory) == ["/a", "/b"])
-        #expect(try settings([], environment: ["PERSSD_POOL": "dir=/c,size=1GiB"], file: file).pools.map(\.directory) == ["/c"])
+        #expect(
+            try settings([], environment: ["PERSSD_POOL": "dir=/c,size=1GiB"], file: file).pools.map(\.directory) == [
+                "/c"
+            ])
     }
 
     @Test func aPoolNeedsNoMoreThanADirectory() throws {
