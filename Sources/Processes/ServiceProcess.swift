@@ -1,6 +1,4 @@
-import ArgumentParser
 import Errors
-import Foundation
 import Logging
 import Persistence
 import ServiceLifecycle
@@ -16,8 +14,6 @@ public struct ServiceProcess: Sendable {
     ///
     /// - Parameter name: "perssd-node".
     public static func start(_ name: String, _ options: ServiceOptions) async throws -> ServiceProcess {
-        // Nobody may take this process down by closing a pipe or a socket that it writes to.
-        signal(SIGPIPE, SIG_IGN)
         let settings = try options.settings()
         settings.log.bootstrap()
         var logger = Logger(label: name)

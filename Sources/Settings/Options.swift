@@ -132,6 +132,13 @@ public struct ServiceOptions: ParsableArguments {
         completion: .directory)
     var stateDirectory: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Publish volumes only below this directory, such as /var/lib/kubelet (default: anywhere).",
+            discussion: "Environment: PERSSD_TARGET_DIRECTORY.", valueName: "directory"),
+        completion: .directory)
+    var targetDirectory: String?
+
     @OptionGroup(title: "Store")
     public var store: StoreOptions
 
@@ -149,15 +156,18 @@ public struct ServiceOptions: ParsableArguments {
 
     public init() {}
 
+    var values: [Setting: String?] {
+        let own: [Setting: String?] = [
+            .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
+            .targetDirectory: targetDirectory, .logLevel: logLevel, .logFormat: logFormat,
+        ]
+        return own.merging(store.values) { mine, _ in mine }
+    }
+
     /// - Throws: `invalidArgument` for a setting that cannot be; what reading the configuration file throws.
     public func settings(
         environment: [String: String] = ProcessInfo.processInfo.environment
     ) throws -> ServiceSettings {
-        let own: [Setting: String?] = [
-            .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
-            .logLevel: logLevel, .logFormat: logFormat,
-        ]
-        return try ServiceSettings(
-            store.layers(own.merging(store.values) { mine, _ in mine }, pools: pools, environment: environment))
+        try ServiceSettings(store.layers(values, pools: pools, environment: environment))
     }
 }

@@ -88,7 +88,8 @@ import Testing
 
     @Test func everySettingHasAnOptionAndCanStandInTheFile() throws {
         let example: [Setting: String] = [
-            .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .storeLocation: "s3://abc",
+            .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .targetDirectory: "/t",
+            .storeLocation: "s3://abc",
             .storeEndpoint: "http://h:1", .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",
             .storeParallelRequests: "3", .logLevel: "debug", .logFormat: "json",
