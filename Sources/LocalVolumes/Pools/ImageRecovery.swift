@@ -37,7 +37,7 @@ struct ImageRecovery {
 
     private mutating func takeUp(_ volume: String) throws {
         let folder = directory.folder(volume)
-        guard VolumeID.isValid(volume) else {
+        guard CopyName.isValid(volume) else {
             findings.append(
                 Finding(error: PerSSDError(.corrupt, "\(folder) is not named like a volume", remedy: "move it away")))
             return
@@ -148,7 +148,7 @@ struct ImageRecovery {
     /// "volume.0123456789abcdef".
     static func isTemporary(_ name: String) -> Bool {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count == 2 && VolumeID.isValid(parts[0]) && parts[1].utf8.count == 16
+        return parts.count == 2 && CopyName.isValid(parts[0]) && parts[1].utf8.count == 16
             && parts[1].allSatisfy { $0.isHexDigit && !$0.isUppercase }
     }
 }
