@@ -100,6 +100,10 @@ let package = Package(
             swiftSettings: swiftSettings),
 
         tests("ErrorsTests", ["Errors"]),
+        .target(
+            name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
+            path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
+        tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
     ],
     cxxLanguageStandard: .cxx17
 )
