@@ -28,7 +28,8 @@ extension LocalVolumeWork {
         while true {
             let listing = try await environment.catalog.volume(volume)
             // Refused before anything is moved, where it would be refused afterwards.
-            _ = try listing.head.opening(by: environment.node, expectedEpoch: request.epoch, now: environment.catalog.time)
+            _ = try listing.head.opening(
+                by: environment.node, expectedEpoch: request.epoch, now: environment.catalog.time)
             try await settleOldCopy(listing, progress: progress)
             // Written here under the lease that still holds: ahead of the bucket, whatever is newest there.
             let isAhead = copy?.state == .dirty

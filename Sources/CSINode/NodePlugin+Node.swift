@@ -9,7 +9,9 @@ extension NodePlugin: NodeService {
     public func nodeGetInfo(_ request: NodeGetInfoRequest, context: RPCContext) async throws -> NodeGetInfoResponse {
         NodeGetInfoResponse(
             nodeID: node.node,
-            accessibleTopology: Topology(segments: [Driver.nodeTopologyKey: node.node, Driver.poolTopologyKey: pool.name]))
+            accessibleTopology: Topology(segments: [
+                Driver.nodeTopologyKey: node.node, Driver.poolTopologyKey: pool.name,
+            ]))
     }
 
     public func nodeGetCapabilities(

@@ -34,7 +34,7 @@ public final class NodePlugin: Sendable {
         self.logger = logger
         let reporter = NodeReporter(node: node, catalog: catalog, interval: reportInterval, logger: logger)
         self.reporter = reporter
-        health = Health { 
+        health = Health {
             try await catalog.store.check()
             try await pool.check()
         }

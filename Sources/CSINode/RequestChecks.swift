@@ -22,7 +22,8 @@ enum RequestChecks {
         guard !text.isEmpty else { throw missing("volume_id") }
         guard let id = VolumeID(text) else {
             throw PerSSDError(
-                .notFound, "there is no volume '\(text.prefix(128))': this driver's ids look like "
+                .notFound,
+                "there is no volume '\(text.prefix(128))': this driver's ids look like "
                     + "'\(VolumeID(name: "example"))'")
         }
         return id
@@ -36,7 +37,8 @@ enum RequestChecks {
             !segments.contains(where: { $0.elementsEqual("..".utf8) || $0.elementsEqual(".".utf8) })
         else {
             throw PerSSDError(
-                .invalidArgument, "\(field) '\(text.prefix(200))' is no absolute path without '.' and '..' of up to 4095 bytes")
+                .invalidArgument,
+                "\(field) '\(text.prefix(200))' is no absolute path without '.' and '..' of up to 4095 bytes")
         }
         return "/" + segments.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "/")
     }
@@ -67,7 +69,8 @@ enum RequestChecks {
     static func epoch(_ context: [String: String]) throws -> UInt64? {
         guard let text = context[Driver.epochKey] else { return nil }
         guard let epoch = UInt64(text) else {
-            throw PerSSDError(.invalidArgument, "publish_context has \(Driver.epochKey) '\(text.prefix(100))', no number")
+            throw PerSSDError(
+                .invalidArgument, "publish_context has \(Driver.epochKey) '\(text.prefix(100))', no number")
         }
         return epoch
     }

@@ -196,7 +196,8 @@ public struct Publisher: Sendable {
         guard let found = Self.target(top, of: device) else { throw Self.takenByOthers(top) }
         guard found.isReadOnly == readOnly, found.isBlock == block else {
             throw PerSSDError(
-                .alreadyExists, "the volume is published at \(place.path) already, \(found.isBlock ? "as a device, " : "")"
+                .alreadyExists,
+                "the volume is published at \(place.path) already, \(found.isBlock ? "as a device, " : "")"
                     + (found.isReadOnly ? "read-only" : "for writing"),
                 remedy: "unpublish it there first")
         }
