@@ -22,8 +22,8 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: swiftSettings)
 }
 
 let package = Package(
@@ -85,18 +85,22 @@ let package = Package(
             "CSINode",
             ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
         module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
-        module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
+        module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
+        module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: ["CSIController", "Processes", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
-            dependencies: ["CSINode", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: ["CSINode", "LocalVolumes", "Processes", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
-            dependencies: ["CSI", "RPC", "Persistence", "LocalVolumes", "Commands", "Settings", argumentParser],
+            dependencies: [
+                "CSI", "RPC", "Persistence", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking", "Units",
+                "Errors", "Settings", argumentParser, unixSignals, systemPackage,
+            ],
             swiftSettings: swiftSettings),
 
         .target(
@@ -104,8 +108,11 @@ let package = Package(
             swiftSettings: swiftSettings),
         tests("TestSupportTests", ["TestSupport"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
-        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
+        tests(
+            "CommandLineTests",
+            ["perssd", "Processes", "Persistence", "Settings", "Errors", "TestSupport", argumentParser]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),
