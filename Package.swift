@@ -118,6 +118,10 @@ let package = Package(
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),
+        .target(
+            name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
+            path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
+        tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -171,7 +171,7 @@ public final class ImagePool: VolumePool {
     }
 
     public func create(_ record: CopyRecord) async throws -> LocalCopy {
-        try VolumeID.validate(record.volume)
+        try CopyName.validate(record.volume)
         try Self.checkSize(record.sizeBytes, of: record.volume)
         try books.withLock { books in
             try Self.requireUsable(record.volume, books)
@@ -209,7 +209,7 @@ public final class ImagePool: VolumePool {
     }
 
     public func remove(_ volume: String) async throws {
-        try VolumeID.validate(volume)
+        try CopyName.validate(volume)
         try books.withLock { try Self.requireUsable(volume, $0) }
         try await BlockingPool.shared.run {
             try self.letGo(volume)
@@ -348,7 +348,7 @@ public final class ImagePool: VolumePool {
     // MARK: Checks
 
     private func record(of volume: String) throws -> CopyRecord {
-        try VolumeID.validate(volume)
+        try CopyName.validate(volume)
         return try books.withLock { books in
             try Self.requireUsable(volume, books)
             guard let record = books.records[volume] else {

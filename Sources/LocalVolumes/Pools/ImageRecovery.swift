@@ -37,7 +37,7 @@ struct ImageRecovery {
 
     private mutating func takeUp(_ volume: String) throws {
         let folder = directory.folder(volume)
-        guard VolumeID.isValid(volume) else {
+        guard CopyName.isValid(volume) else {
             findings.append(
                 Finding(error: PerSSDError(.corrupt, "\(folder) is not named like a volume", remedy: "move it away")))
             return
@@ -48,7 +48,8 @@ struct ImageRecovery {
             try tidy(record)
             records[volume] = record
         } catch {
-            let size = (try? FileStatus.of(directory.image(volume), followingLinks: false)).flatMap { $0 }?.sizeBytes ?? 0
+            let size =
+                (try? FileStatus.of(directory.image(volume), followingLinks: false)).flatMap { $0 }?.sizeBytes ?? 0
             let wrapped = PerSSDError(wrapping: error, during: "the local copy in \(folder) cannot be used")
             damaged[volume] = Finding(
                 volume: volume, sizeBytes: size,
@@ -148,7 +149,7 @@ struct ImageRecovery {
     /// "volume.0123456789abcdef".
     static func isTemporary(_ name: String) -> Bool {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count == 2 && VolumeID.isValid(parts[0]) && parts[1].utf8.count == 16
+        return parts.count == 2 && CopyName.isValid(parts[0]) && parts[1].utf8.count == 16
             && parts[1].allSatisfy { $0.isHexDigit && !$0.isUppercase }
     }
 }
@@ -175,7 +176,8 @@ struct DeviceBindings {
     func refuse(_ device: FilePath) throws {
         if let place = places(of: device).first {
             throw PerSSDError(
-                .failedPrecondition, "\(device) is published as a block device at \(place)", remedy: "unpublish it first")
+                .failedPrecondition, "\(device) is published as a block device at \(place)",
+                remedy: "unpublish it first")
         }
     }
 }

@@ -64,7 +64,7 @@ public struct Publisher: Sendable {
     private func staged() throws -> [StagedMount] {
         try MountTable.current().entries.compactMap { entry in
             guard entry.mountPoint.removingLastComponent() == mounts, let name = entry.mountPoint.lastComponent,
-                VolumeID.isValid(name.string)
+                CopyName.isValid(name.string)
             else { return nil }
             return StagedMount(volume: name.string, path: entry.mountPoint, isReadOnly: entry.isReadOnly)
         }
@@ -72,7 +72,7 @@ public struct Publisher: Sendable {
 
     /// Where the volume's file system is mounted; nil where it is not.
     public func stagedPath(of volume: String) async throws -> FilePath? {
-        try VolumeID.validate(volume)
+        try CopyName.validate(volume)
         return try await BlockingPool.shared.run {
             let path = mounts.appending(volume)
             return try MountTable.current().top(at: path) == nil ? nil : path
@@ -89,7 +89,7 @@ public struct Publisher: Sendable {
     public func stage(
         _ volume: String, device: FilePath, kind: FileSystemKind, options: MountOptions = MountOptions()
     ) async throws -> FilePath {
-        try VolumeID.validate(volume)
+        try CopyName.validate(volume)
         var all = options
         for option in kind.ownMountOptions { try all.add(option) }
         let mountOptions = all
@@ -121,7 +121,7 @@ public struct Publisher: Sendable {
     ///
     /// - Throws: `failedPrecondition` where it is in use.
     public func unstage(_ volume: String) async throws {
-        try VolumeID.validate(volume)
+        try CopyName.validate(volume)
         try await BlockingPool.shared.run {
             let path = mounts.appending(volume)
             while let entry = try MountTable.current().top(at: path) {
@@ -139,12 +139,20 @@ public struct Publisher: Sendable {
 
     // MARK: Publishing
 
+    /// Checks a target path before any work is done for it.
+    ///
+    /// - Returns: the path without symbolic links, as the mount table will show it.
+    /// - Throws: what `TargetPlace` says of bad paths.
+    public func resolve(target: String) async throws -> String {
+        try await BlockingPool.shared.run { try TargetPlace(target, below: allowedRoot).path.string }
+    }
+
     /// Shows a staged file system at `target`; fine where that is done already.
     ///
     /// - Throws: what `TargetPlace` says of bad paths; `alreadyExists` where the volume is there with other access;
     ///   `failedPrecondition` where something else is.
     public func publish(_ volume: String, at target: String, readOnly: Bool) async throws {
-        try VolumeID.validate(volume)
+        try CopyName.validate(volume)
         try await BlockingPool.shared.run {
             let staged = mounts.appending(volume)
             guard let entry = try MountTable.current().top(at: staged) else {
@@ -188,7 +196,8 @@ public struct Publisher: Sendable {
         guard let found = Self.target(top, of: device) else { throw Self.takenByOthers(top) }
         guard found.isReadOnly == readOnly, found.isBlock == block else {
             throw PerSSDError(
-                .alreadyExists, "the volume is published at \(place.path) already, \(found.isBlock ? "as a device, " : "")"
+                .alreadyExists,
+                "the volume is published at \(place.path) already, \(found.isBlock ? "as a device, " : "")"
                     + (found.isReadOnly ? "read-only" : "for writing"),
                 remedy: "unpublish it there first")
         }

@@ -3,9 +3,10 @@ import Errors
 
 extension Catalog {
     /// Puts a generation's record into the bucket, for a commit to name. What stands under its number uncommitted, from a
-    /// try that died, is overwritten, unless a writer with a newer lease left it.
+    /// try that died, is overwritten, unless a writer with a newer lease left it. What is committed never is.
     ///
-    /// - Throws: `failedPrecondition` where a later epoch wrote a record of this number: the caller has been fenced.
+    /// - Throws: `failedPrecondition` where a later epoch wrote a record of this number, or the head has another epoch
+    ///   by now: the caller has been fenced; `conflict` where another record of this number is committed.
     public func write(_ record: GenerationRecord) async throws -> GenerationReference {
         let key = try CatalogKey.generation(record.volume, record.incarnation, record.number)
         let bytes = try record.encoded()
@@ -32,6 +33,7 @@ extension Catalog {
                             + "\(record.epoch)",
                         remedy: "what this node wrote is kept on it as a branch")
                 }
+                try await requireUncommitted(record)
                 condition = .matches(object.etag)
             }
         }
@@ -54,6 +56,28 @@ extension Catalog {
             if let branch = try await load(GenerationRecord.self, at: object.key) { found.append(branch.value) }
         }
         return found.sorted { $0.epoch < $1.epoch }
+    }
+
+    /// That a record may take the place of another one of its number.
+    ///
+    /// Asked after the standing record's version is known: while the head is still at the writer's epoch, nobody else
+    /// can commit that version afterwards.
+    private func requireUncommitted(_ record: GenerationRecord) async throws {
+        let head = try await head(record.volume).value
+        guard head.incarnation == record.incarnation else { throw Self.noVolume(record.volume) }
+        guard head.epoch == record.epoch else {
+            throw PerSSDError(
+                .failedPrecondition,
+                "volume \(record.volume) is at epoch \(head.epoch), after the epoch \(record.epoch) at which node "
+                    + "\(record.provenance.node) writes generation \(record.number)",
+                remedy: "what this node wrote is kept on it as a branch")
+        }
+        guard record.number > head.newest?.number ?? 0 else {
+            throw PerSSDError(
+                .conflict,
+                "another generation \(record.number) of volume \(record.volume) is committed already: the newest is "
+                    + "\(head.newest?.number ?? 0)")
+        }
     }
 
     /// The record that a reference names.

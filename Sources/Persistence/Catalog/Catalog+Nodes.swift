@@ -18,9 +18,7 @@ extension Catalog {
         var last: ObjectKey?
         while true {
             let page = try await store.list(prefix: "\(CatalogKey.nodes)\(cluster)/", after: last, limit: 1000)
-            for object in page {
-                if let record = try await load(NodeRecord.self, at: object.key) { found.append(record.value) }
-            }
+            found += try await inOrder(page) { try await load(NodeRecord.self, at: $0.key)?.value }
             guard let end = page.last, page.count == 1000 else { return found }
             last = end.key
         }

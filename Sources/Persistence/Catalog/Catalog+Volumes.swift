@@ -34,13 +34,15 @@ extension Catalog {
     /// - Throws: `alreadyExists` where the name is taken by a volume of another size or with other parameters.
     public func createVolume(_ new: NewVolume) async throws -> VolumeRecord {
         let id = VolumeID(name: new.name)
-        let incarnation = Incarnation()
-        let record = VolumeRecord(
-            volume: id, incarnation: incarnation, lineage: randomBytes(16).hex, name: new.name,
-            capacityBytes: try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes),
-            parameters: new.parameters, claim: new.claim, createdAt: time)
+        let capacityBytes = try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
         for _ in 0..<Self.patience {
+            // Another incarnation for each try: the one before may have been deleted.
+            let record = VolumeRecord(
+                volume: id, incarnation: Incarnation(), lineage: randomBytes(16).hex, name: new.name,
+                capacityBytes: capacityBytes, parameters: new.parameters, claim: new.claim, createdAt: time)
             let over = try await endedIncarnation(of: id)
+            // A deletion that died half-way may have left some.
+            if let over { try await removeAll(below: CatalogKey.generations(id, over)) }
             let standing = try await establish(record, at: CatalogKey.volume(id)) { existing in
                 existing.deletedAt != nil || existing.incarnation == over
             }
@@ -97,7 +99,11 @@ extension Catalog {
             let current: Versioned<Head>
             let isFresh = known == nil
             if let known { current = known } else { current = try await head(id) }
-            guard incarnation == nil || current.value.incarnation == incarnation else { throw Self.noVolume(id) }
+            guard incarnation == nil || current.value.incarnation == incarnation else {
+                if isFresh { throw Self.noVolume(id) }
+                known = nil
+                continue
+            }
             let next: Head
             do {
                 next = try step(current.value)
@@ -128,18 +134,18 @@ extension Catalog {
     /// - Throws: `failedPrecondition` while a node holds it.
     public func deleteVolume(_ id: VolumeID) async throws {
         guard let head = try await headToDelete(id) else { return }
-        var incarnation = head.value.incarnation
+        let incarnation = head.value.incarnation
         if head.value.deletedAt == nil {
             let deletedAt = time
             do {
-                incarnation =
-                    try await updateHead(id, known: head) { try $0.deleting(now: deletedAt) }.value.incarnation
+                // Of this incarnation only: the next one is another volume, which nobody asked to delete.
+                _ = try await updateHead(id, incarnation: incarnation, known: head) { try $0.deleting(now: deletedAt) }
             } catch let error as PerSSDError where error.code == .notFound {
                 // Another process deleted it meanwhile.
             }
         }
         try await removeAll(below: CatalogKey.generations(id, incarnation))
-        try await buryRecord(of: id) { $0.incarnation == incarnation }
+        try await buryRecord(of: id, incarnation)
     }
 
     /// Volumes in the order of their ids.
@@ -149,14 +155,15 @@ extension Catalog {
         var found: [VolumeListing] = []
         var last = after?.rawValue
         while found.count < limit {
-            let folders = try await store.listFolders(in: CatalogKey.volumes, after: last, limit: min(limit, 1000))
+            let wanted = min(limit - found.count, 100)
+            let folders = try await store.listFolders(in: CatalogKey.volumes, after: last, limit: wanted)
             guard let end = folders.last else { break }
-            for folder in folders where found.count < limit {
-                guard let id = VolumeID(folder) else { continue }
+            // Those that are not there any more are deleted: what is left is their tombstones.
+            found += try await inOrder(folders.compactMap { VolumeID($0) }) { id in
                 do {
-                    found.append(try await volume(id))
+                    return try await volume(id)
                 } catch let error as PerSSDError where error.code == .notFound {
-                    // Deleted: what is left is its tombstone.
+                    return nil
                 }
             }
             last = end
@@ -167,11 +174,16 @@ extension Catalog {
     /// The head of a volume to delete. Where a creation died before it made the head, a deleted one is made, so that a
     /// record is never buried before the head says that its incarnation is over.
     private func headToDelete(_ id: VolumeID) async throws -> Versioned<Head>? {
-        if let head = try await load(Head.self, at: CatalogKey.head(id)) { return head }
-        guard let record = try await load(VolumeRecord.self, at: CatalogKey.volume(id)) else { return nil }
-        var tombstone = Head(volume: id, incarnation: record.value.incarnation)
+        let head = try await load(Head.self, at: CatalogKey.head(id))
+        if let head, head.value.deletedAt == nil { return head }
+        guard let record = try await load(VolumeRecord.self, at: CatalogKey.volume(id)), record.value.deletedAt == nil
+        else { return head }
+        let incarnation = record.value.incarnation
+        var tombstone = Head(volume: id, incarnation: incarnation)
         tombstone.deletedAt = time
-        return try await establish(tombstone, at: CatalogKey.head(id)) { _ in false }
+        return try await establish(tombstone, at: CatalogKey.head(id)) {
+            $0.deletedAt != nil && $0.incarnation != incarnation
+        }
     }
 
     private func endedIncarnation(of id: VolumeID) async throws -> Incarnation? {
@@ -181,10 +193,10 @@ extension Catalog {
         return head.value.incarnation
     }
 
-    private func buryRecord(of id: VolumeID, where isOver: (VolumeRecord) -> Bool) async throws {
+    private func buryRecord(of id: VolumeID, _ incarnation: Incarnation) async throws {
         let key = try CatalogKey.volume(id)
         while let record = try await load(VolumeRecord.self, at: key), record.value.deletedAt == nil,
-            isOver(record.value)
+            record.value.incarnation == incarnation
         {
             var tombstone = record.value
             tombstone.deletedAt = time
@@ -204,9 +216,8 @@ extension Catalog {
                 remedy: "ask for the same, or choose another name")
         }
         guard record.name == new.name else { throw differs("another name, '\(record.name)', and the same id") }
-        guard Int64(record.capacityBytes) >= new.requiredBytes,
-            new.limitBytes == 0 || Int64(record.capacityBytes) <= new.limitBytes
-        else { throw differs("a capacity of \(record.capacityBytes) bytes") }
+        let capacity = Int64(clamping: record.capacityBytes)
+        guard capacity >= new.requiredBytes, new.limitBytes == 0 || capacity <= new.limitBytes else { throw differs("a capacity of \(record.capacityBytes) bytes") }
         guard record.parameters == new.parameters else { throw differs("other parameters") }
     }
 

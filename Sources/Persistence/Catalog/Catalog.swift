@@ -11,14 +11,33 @@ public struct Catalog: Sendable {
     private let now: @Sendable () -> Date
     /// How often a step is tried anew against others who do the opposite.
     static let patience = 20
+    /// How many records are read at a time where many are needed.
+    static let parallelReads = 16
 
     public init(store: any ObjectStore, now: @escaping @Sendable () -> Date = { Date() }) {
         self.store = store
         self.now = now
     }
 
-    /// The time that records get.
-    public var time: Date { now() }
+    /// The time that records get: whole seconds, as their text has, so that a record reads back as it was written.
+    public var time: Date { Date(timeIntervalSince1970: now().timeIntervalSince1970.rounded(.down)) }
+}
+
+/// A record whose place in the bucket follows from what it says.
+protocol PlacedRecord: Record {
+    func isAt(_ key: ObjectKey) -> Bool
+}
+
+extension VolumeRecord: PlacedRecord {
+    func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.volume(volume)) == key }
+}
+
+extension Head: PlacedRecord {
+    func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.head(volume)) == key }
+}
+
+extension NodeRecord: PlacedRecord {
+    func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.node(node)) == key }
 }
 
 /// A record and the version of its object, for a later compare-and-swap.
@@ -30,9 +49,16 @@ public struct Versioned<Value: Sendable>: Sendable {
 }
 
 extension Catalog {
-    func load<Value: Record>(_ type: Value.Type, at key: ObjectKey) async throws -> Versioned<Value>? {
+    /// - Throws: `corrupt` where the object is no such record, or is the record of something else.
+    func load<Value: PlacedRecord>(_ type: Value.Type, at key: ObjectKey) async throws -> Versioned<Value>? {
         guard let object = try await store.read(key) else { return nil }
-        return Versioned(try Value(decoding: object.bytes, from: key), object.etag)
+        let record = try Value(decoding: object.bytes, from: key)
+        guard record.isAt(key) else {
+            throw PerSSDError(
+                .corrupt, "object \(key) holds the \(Value.format) record of something else",
+                remedy: "restore the object from a backup or an older version of it")
+        }
+        return Versioned(record, object.etag)
     }
 
     /// - Throws: `conflict` where the condition does not hold.
@@ -44,7 +70,7 @@ extension Catalog {
     ///
     /// - Parameter replacing: says of the record that is there whether it may be overwritten.
     /// - Returns: the record that stands afterwards: the new one, or the one that was there.
-    func establish<Value: Record>(
+    func establish<Value: PlacedRecord>(
         _ record: Value, at key: ObjectKey, replacing: (Value) -> Bool
     ) async throws -> Versioned<Value> {
         while true {
@@ -60,7 +86,24 @@ extension Catalog {
         }
     }
 
-    /// Lists all objects below a folder, page by page.
+    /// Asks about many things, some at a time.
+    ///
+    /// - Returns: the answers in the order of the questions, without those that are nil.
+    func inOrder<Question: Sendable, Answer: Sendable>(
+        _ questions: [Question], _ ask: @escaping @Sendable (Question) async throws -> Answer?
+    ) async throws -> [Answer] {
+        try await withThrowingTaskGroup(of: (Int, Answer?).self) { group in
+            var answers = [Answer?](repeating: nil, count: questions.count)
+            for (index, question) in questions.enumerated() {
+                if index >= Self.parallelReads, let (done, answer) = try await group.next() { answers[done] = answer }
+                group.addTask { (index, try await ask(question)) }
+            }
+            for try await (done, answer) in group { answers[done] = answer }
+            return answers.compactMap { $0 }
+        }
+    }
+
+    /// Removes all objects below a folder, page by page.
     func removeAll(below folder: String) async throws {
         var last: ObjectKey?
         while true {

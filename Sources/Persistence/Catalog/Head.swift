@@ -70,6 +70,24 @@ public struct Lease: Sendable, Codable, Hashable {
     public var publication: Publication?
     /// When the controller first asked for it back while there was uncommitted work.
     public var detachRequestedAt: Date?
+    /// The last sign of life of the holder that the controller saw since it asked.
+    public var signOfLife: SignOfLife?
+
+    /// A node's record was seen to have changed. The two clocks are never compared with each other, so that a node whose
+    /// clock is wrong is not taken for dead.
+    public struct SignOfLife: Sendable, Codable, Hashable {
+        /// What the node's record said, by the node's clock.
+        public var seenAt: Date
+        /// When the controller first read that, by its own clock.
+        public var notedAt: Date
+
+        public init(seenAt: Date, notedAt: Date) { (self.seenAt, self.notedAt) = (seenAt, notedAt) }
+    }
+
+    /// Since when the controller has been waiting for work to be committed with no sign of life; nil where it does not.
+    public var silentSince: Date? {
+        detachRequestedAt.map { asked in signOfLife.map { max(asked, $0.notedAt) } ?? asked }
+    }
 
     /// What has to be the same for a repeated ControllerPublishVolume to be the same request.
     public struct Publication: Sendable, Codable, Hashable {

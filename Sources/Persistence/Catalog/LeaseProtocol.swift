@@ -28,6 +28,7 @@ extension Head {
         head.lease?.publication = publication
         // The pod came back before the detach went through.
         head.lease?.detachRequestedAt = nil
+        head.lease?.signOfLife = nil
         return head
     }
 
@@ -74,7 +75,9 @@ extension Head {
     ) throws -> Head {
         try requireWriter(node, epoch)
         guard newest != generation else { return closing ? try self.closing(by: node, epoch: epoch, now: now) : self }
-        guard generation.number == (newest?.number ?? 0) + 1, generation.incarnation == incarnation else {
+        guard generation.number == (newest?.number ?? 0) + 1, generation.volume == volume,
+            generation.incarnation == incarnation
+        else {
             throw PerSSDError(
                 .conflict, "\(generation) cannot follow \(newest.map(\.description) ?? "an empty volume")")
         }
@@ -94,6 +97,9 @@ extension Head {
         } else {
             head.lease?.state = .closed
             head.lease?.since = now
+            // What was waited for has come; should it be opened again, the next wait starts anew.
+            head.lease?.detachRequestedAt = nil
+            head.lease?.signOfLife = nil
         }
         return head
     }
@@ -115,11 +121,16 @@ extension Head {
     }
 
     /// The controller wants the volume back as soon as the work is committed; from this moment on a detach waits.
-    public func requestingDetach(from node: NodeReference?, now: Date) -> Head {
-        guard let lease, node == nil || lease.holder == node, lease.state == .open, lease.detachRequestedAt == nil
-        else { return self }
+    ///
+    /// - Parameter holderSeenAt: what the holder's record says of when it was written; nil where there is none. Asked
+    ///   again with another one, this notes that the holder lives.
+    public func requestingDetach(from node: NodeReference?, holderSeenAt: Date?, now: Date) -> Head {
+        guard let lease, node == nil || lease.holder == node, lease.state == .open else { return self }
         var head = self
-        head.lease?.detachRequestedAt = now
+        if lease.detachRequestedAt == nil { head.lease?.detachRequestedAt = now }
+        if let holderSeenAt, lease.signOfLife?.seenAt != holderSeenAt {
+            head.lease?.signOfLife = Lease.SignOfLife(seenAt: holderSeenAt, notedAt: now)
+        }
         return head
     }
 

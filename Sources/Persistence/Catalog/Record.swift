@@ -54,7 +54,9 @@ extension Record {
                 remedy: "restore the object from a backup or an older version of it", cause: error)
         }
         guard label.format == Self.format else {
-            throw PerSSDError(.corrupt, "object \(key) is a '\(label.format)' where a '\(Self.format)' belongs")
+            throw PerSSDError(
+                .corrupt, "object \(key) is a '\(label.format.prefix(80))' where a '\(Self.format)' belongs",
+                remedy: "restore the object from a backup or an older version of it")
         }
         guard (1...Self.currentVersion).contains(label.version) else {
             throw PerSSDError(
@@ -65,25 +67,13 @@ extension Record {
         }
         do {
             self = try decoder.decode(Self.self, from: data)
+        } catch let error as PerSSDError {
+            // A part of the record knows better what is wrong: a version or kind from the future is no damage.
+            throw error.during("object \(key) cannot be used")
         } catch {
             throw PerSSDError(
                 .corrupt, "object \(key) is damaged",
                 remedy: "restore the object from a backup or an older version of it", cause: error)
         }
-    }
-}
-
-extension Digest: Codable {
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        guard let digest = Digest(hex: try container.decode(String.self)) else {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "no SHA-256 in hexadecimal")
-        }
-        self = digest
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(hex)
     }
 }

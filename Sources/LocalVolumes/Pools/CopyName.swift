@@ -1,7 +1,7 @@
 import Errors
 
-/// The form that a volume's id must have before it becomes part of any path.
-public enum VolumeID {
+/// What a local copy is called by: its volume's id, which has to have this form before it becomes part of any path.
+public enum CopyName {
     public static let maximumLength = 64
 
     /// - Throws: `invalidArgument` where `text` is empty, over 64 bytes, or has anything but `a-z`, `0-9` and `-`.
