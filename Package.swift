@@ -110,9 +110,6 @@ let package = Package(
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
-        tests(
-            "CommandLineTests",
-            ["perssd", "Processes", "Persistence", "Settings", "Errors", "TestSupport", argumentParser]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),
