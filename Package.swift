@@ -91,10 +91,12 @@ let package = Package(
         module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Processes", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: ["CSIController", "Persistence", "Processes", "Settings", argumentParser], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
-            dependencies: ["CSINode", "LocalVolumes", "Processes", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: [
+                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser, systemPackage,
+            ], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
             dependencies: [
