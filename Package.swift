@@ -113,7 +113,9 @@ let package = Package(
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
-        tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
+        tests(
+            "CSINodeTests",
+            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),
         .target(
             name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
