@@ -112,11 +112,10 @@ let package = Package(
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
-        tests(
-            "CommandLineTests",
-            ["perssd", "Processes", "Persistence", "Settings", "Errors", "TestSupport", argumentParser]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
-        tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
+        tests(
+            "CSINodeTests",
+            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),
         .target(
             name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],

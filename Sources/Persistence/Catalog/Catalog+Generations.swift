@@ -53,7 +53,12 @@ extension Catalog {
         var found: [GenerationRecord] = []
         let folder = CatalogKey.branches(volume, incarnation)
         for object in try await store.list(prefix: folder, after: nil, limit: 1000) {
-            if let branch = try await load(GenerationRecord.self, at: object.key) { found.append(branch.value) }
+            guard let stored = try await store.read(object.key) else { continue }
+            let branch = try GenerationRecord(decoding: stored.bytes, from: object.key)
+            guard try CatalogKey.branch(volume, incarnation, epoch: branch.epoch) == object.key else {
+                throw PerSSDError(.corrupt, "object \(object.key) holds the branch of another volume or epoch")
+            }
+            found.append(branch)
         }
         return found.sorted { $0.epoch < $1.epoch }
     }

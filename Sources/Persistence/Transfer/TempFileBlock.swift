@@ -43,7 +43,9 @@ public final class FileBlockSink: BlockSink, @unchecked Sendable {
     }
     deinit { close(fd) }
     public func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws {
-        guard pwrite(fd, buffer.baseAddress, buffer.count, off_t(offset)) == buffer.count else { throw PerSSDError(.unavailable, "write") }
+        guard pwrite(fd, buffer.baseAddress, buffer.count, off_t(offset)) == buffer.count else {
+            throw PerSSDError(.unavailable, "write")
+        }
     }
     public func zero(_ range: Range<UInt64>) throws {
         let zeros = [UInt8](repeating: 0, count: 1 << 16)
