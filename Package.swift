@@ -96,6 +96,9 @@ let package = Package(
             swiftSettings: swiftSettings),
 
         tests("ErrorsTests", ["Errors"]),
+        .testTarget(
+            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
+            swiftSettings: swiftSettings),
     ],
     cxxLanguageStandard: .cxx17
 )
