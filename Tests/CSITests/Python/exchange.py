@@ -133,8 +133,24 @@ def read(path):
 
 
 def accept(path):
+    compared = 0
     for number, line in enumerate(lines(path)):
-        require_tree(number, line, tree(CLASSES[line["type"]].FromString(bytes.fromhex(line["bytes"]))))
+        message = CLASSES[line["type"]].FromString(bytes.fromhex(line["bytes"]))
+        if not has_odd_entries(message):
+            require_tree(number, line, tree(message))
+            compared += 1
+    print(compared)
+
+
+def has_odd_entries(message):
+    """Whether entries of maps have unknown fields. Python's protobuf alone then leaves the whole entry out."""
+    fields = message.DESCRIPTOR.fields_by_number
+    if any(is_map(fields[field.field_number]) for field in UnknownFieldSet(message) if field.field_number in fields):
+        return True
+    children = [
+        child for field, value in message.ListFields() if field.message_type is not None and not is_map(field)
+        for child in (value if field.is_repeated else [value])]
+    return any(map(has_odd_entries, children))
 
 
 def parse(line):
