@@ -38,7 +38,7 @@ import Testing
     }
 
     @Test func aMissingBucketIsNotAnEmptyOne() async throws {
-        let store = try S3Store(configuration(on: SeaweedFS.shared(), bucket: "no-such-bucket"))
+        let store = try await S3Store(configuration(on: SeaweedFS.shared(), bucket: "no-such-bucket"))
         await expectRefusal(.notFound, "create the bucket 'no-such-bucket'", store)
         await expectError(.notFound) { try await store.remove(key("a")) }
     }
@@ -47,7 +47,7 @@ import Testing
         var configuration = try await makeConfiguration(on: SeaweedFS.shared())
         configuration.endpoint = try S3EndpointURL("http://127.0.0.1:\(freePort())")
         configuration.retries = RetryPolicy(maximumAttempts: 2, firstDelay: .milliseconds(1))
-        await expectRefusal(.unavailable, "Connection refused", try S3Store(configuration))
+        await expectRefusal(.unavailable, "Failed to connect", try S3Store(configuration))
         configuration.endpoint = try S3EndpointURL("http://no-such-host.invalid")
         await expectRefusal(.unavailable, "Could not resolve host", try S3Store(configuration))
     }

@@ -63,7 +63,6 @@ import Testing
         let directory = try TemporaryDirectory("ca")
         try Data("not a certificate".utf8).write(to: URL(fileURLWithPath: directory + "ca.pem"))
         configuration.certificateAuthorities = directory + "ca.pem"
-        configuration.endpoint = try S3EndpointURL("https://127.0.0.1:\(freePort())")
         let certificates = try await TestCertificates(for: "IP:127.0.0.1")
         let proxy = try await FaultyProxy(
             before: SeaweedFS.shared(), certificate: (certificates.certificate, certificates.key),
