@@ -46,7 +46,7 @@ let package = Package(
         // C: one module per library, nothing but shims.
         .target(
             name: "CGRPC",
-            cSettings: cSettings,
+            cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
                 .linkedLibrary("absl_synchronization"),
@@ -69,7 +69,7 @@ let package = Package(
         module("Digests", ["CCrypto", "Errors"]),
         module("Zstandard", ["CZstd", "Errors"]),
         module("HTTP", ["CCurl", "Errors"]),
-        module("RPC", ["CGRPC", "Errors"]),
+        module("RPC", ["CGRPC", "Errors", "Blocking"]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
@@ -82,7 +82,8 @@ let package = Package(
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         module(
-            "CSINode", ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors", "Blocking", logging]),
+            "CSINode",
+            ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
         module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
         module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
 
@@ -105,6 +106,8 @@ let package = Package(
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
+        tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
     ],
     cxxLanguageStandard: .cxx17
 )

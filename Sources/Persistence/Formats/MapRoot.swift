@@ -1,0 +1,1 @@
+public struct MapRoot: Sendable, Codable, Equatable {}
