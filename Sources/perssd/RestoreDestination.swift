@@ -33,7 +33,8 @@ final class RestoreDestination: BlockSink {
             case .regular:
                 guard force else {
                     throw PerSSDError(
-                        .alreadyExists, "\(path) is there already", remedy: "name another file, or give --force to replace it")
+                        .alreadyExists, "\(path) is there already",
+                        remedy: "name another file, or give --force to replace it")
                 }
                 return try RestoreDestination(file: path, capacity: capacity, replaces: true)
             case .blockDevice:
@@ -57,7 +58,8 @@ final class RestoreDestination: BlockSink {
         file = try OpenFile(partial, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
         guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
             throw PerSSDError(
-                .failedPrecondition, "another process is restoring to \(path)", remedy: "wait for it, or name another file")
+                .failedPrecondition, "another process is restoring to \(path)",
+                remedy: "wait for it, or name another file")
         }
         try file.truncate(toBytes: 0)
         try file.truncate(toBytes: capacity)
