@@ -121,6 +121,9 @@ let package = Package(
             name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
             path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
         tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
+        .testTarget(
+            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
+            swiftSettings: swiftSettings),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -49,7 +49,8 @@ extension NodePlugin: NodeService {
         let path = try await resolved(RequestChecks.path(request.targetPath, "target_path"))
         let actor = await volumes.actor(for: id)
         try await actor.unpublish(
-            path: path, inBackground: try await stagesOutInBackground(id), until: patience(context))
+            path: path, inBackground: await stagesOutInBackground(id), until: patience(context))
+        await volumes.forgetIfNothing(id)
         return NodeUnpublishVolumeResponse()
     }
 
@@ -62,13 +63,9 @@ extension NodePlugin: NodeService {
         }
     }
 
-    /// The volume's parameter; what is deleted has nothing to wait for.
-    private func stagesOutInBackground(_ id: VolumeID) async throws -> Bool {
-        do {
-            return try await volumes.record(of: id).parameters.stageOut == .background
-        } catch let error as PerSSDError where error.code == .notFound {
-            return false
-        }
+    /// The volume's parameter. Where it cannot be known now, the stage-out, which needs the bucket too, is waited for.
+    private func stagesOutInBackground(_ id: VolumeID) async -> Bool {
+        (try? await volumes.record(of: id))?.parameters.stageOut == .background
     }
 
     public func nodeGetVolumeStats(

@@ -111,6 +111,12 @@ actor NodeVolumes {
         volumes[id]?.actor ?? add(id, found: nil, machine: VolumeMachine())
     }
 
+    /// Drops the actor of a volume that this node has nothing of.
+    func forgetIfNothing(_ id: VolumeID) async {
+        guard let entry = volumes[id], entry.work.copy == nil, await entry.actor.retire() else { return }
+        volumes[id] = nil
+    }
+
     private func add(_ id: VolumeID, found: LocalCopy?, machine: VolumeMachine) -> VolumeActor {
         var environment = environment
         environment.makeRoom = { [weak self] bytes in try await self?.makeRoom(bytes) }

@@ -15,8 +15,10 @@ private struct InitiateResponse: Decodable {
     let uploadId: String
 }
 
+/// Empty or missing in the answer of some servers (Ceph's RADOS Gateway).
 private struct CompleteResponse: Decodable {
-    let eTag: String
+    let eTag: String?
+    let key: String
 }
 
 extension S3Store {
@@ -38,20 +40,21 @@ extension S3Store {
     /// - Returns: nil where it is not known whether the upload was completed.
     private func uploadOnce(_ key: ObjectKey, _ bytes: [UInt8]) async throws -> ETag? {
         let upload = try await initiate(key)
-        let tag: ETag?
+        let completion: CompleteResponse?
         do {
             let parts = try await send(bytes, to: key, upload)
-            tag = try await complete(key, upload, parts)
+            completion = try await complete(key, upload, parts)
         } catch {
             // Also where this task is cancelled: the parts would be paid for until somebody finds them.
             await Task { await abort(key, upload) }.value
             throw error
         }
-        guard let tag else { return nil }
-        guard let info = try await info(key), info.size == UInt64(bytes.count), info.etag == tag else {
+        guard let completion else { return nil }
+        let tag = completion.eTag.flatMap(ETag.init(header:))
+        guard let info = try await info(key), info.size == UInt64(bytes.count), tag == nil || tag == info.etag else {
             throw PerSSDError(.corrupt, "the server put the parts together to something else")
         }
-        return tag
+        return info.etag
     }
 
     private func initiate(_ key: ObjectKey) async throws -> String {
@@ -95,7 +98,9 @@ extension S3Store {
     }
 
     /// - Returns: nil where the upload is gone after an attempt whose answer was lost.
-    private func complete(_ key: ObjectKey, _ upload: String, _ parts: [UploadedPart]) async throws -> ETag? {
+    private func complete(_ key: ObjectKey, _ upload: String, _ parts: [UploadedPart]) async throws
+        -> CompleteResponse?
+    {
         var request = S3Request(.multipart, .post, key: configuration.fullKey(key), query: [("uploadId", upload)])
         request.attach(ArraySlice(document(of: parts).utf8))
         // That header would be taken for the checksum of the whole object.
@@ -107,10 +112,10 @@ extension S3Store {
             throw failure.error(configuration)
         }
         let response = try? XMLDecoder.capitalized.decode(CompleteResponse.self, from: Data(answer.response.body))
-        guard let tag = response.flatMap({ ETag(header: $0.eTag) }) else {
-            throw PerSSDError(.unsupported, "the server names no entity tag for the whole of the parts")
+        guard let response else {
+            throw PerSSDError(.unsupported, "the server answers an upload's completion with something else")
         }
-        return tag
+        return response
     }
 
     private func document(of parts: [UploadedPart]) -> String {
