@@ -46,7 +46,7 @@ let package = Package(
         // C: one module per library, nothing but shims.
         .target(
             name: "CGRPC",
-            cSettings: cSettings,
+            cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
                 .linkedLibrary("absl_synchronization"),
@@ -69,7 +69,7 @@ let package = Package(
         module("Digests", ["CCrypto", "Errors"]),
         module("Zstandard", ["CZstd", "Errors"]),
         module("HTTP", ["CCurl", "Errors"]),
-        module("RPC", ["CGRPC", "Errors"]),
+        module("RPC", ["CGRPC", "Errors", "Blocking"]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
@@ -84,7 +84,7 @@ let package = Package(
         module(
             "CSINode",
             ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
-        module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
+        module("CSIController", ["CSI", "RPC", "Persistence", "Units", "Errors", logging]),
         module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
 
         // The processes.
@@ -99,11 +99,26 @@ let package = Package(
             dependencies: ["CSI", "RPC", "Persistence", "LocalVolumes", "Commands", "Settings", argumentParser],
             swiftSettings: swiftSettings),
 
+        .target(
+            name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
+            swiftSettings: swiftSettings),
+        tests("TestSupportTests", ["TestSupport"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"]),
         tests("ErrorsTests", ["Errors"]),
         .target(
             name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
             path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
         tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
+        tests(
+            "CSIControllerTests",
+            [
+                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
+                logging,
+            ]),
+        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
+        tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -24,7 +24,7 @@ protocol VolumeWork: Sendable {
     ///
     /// - Parameters:
     ///   - cutMade: called with whether the copy may be written while the rest goes on.
-    ///   - isClosing: asked right before the commit: whether nothing is published and nothing was written since the cut.
+    ///   - isClosing: asked right before the commit: whether it closes the head.
     func stageOut(
         progress: WorkProgress, cutMade: @Sendable (_ isIndependent: Bool) async -> Void,
         isClosing: @Sendable () async -> Bool
@@ -165,16 +165,13 @@ actor VolumeActor {
                 try await work.stageOut(progress: progress) {
                     await self.cutMade(isIndependent: $0)
                 } isClosing: {
-                    await self.isClosing
+                    await self.beginClosing()
                 }
             },
             ended: { await self.stageOutEnded($0) })
     }
 
-    private var isClosing: Bool {
-        machine.targets.isEmpty && machine.access == .none && machine.stageOut != .sending(writtenSince: true)
-    }
-
+    private func beginClosing() -> Bool { machine.beginClosing() }
     private func opened() { machine.opened() }
     private func cutMade(isIndependent: Bool) { machine.cutMade(isIndependent: isIndependent) }
 
@@ -194,6 +191,8 @@ actor VolumeActor {
         case .success:
             failures = 0
             machine.committed()
+            // A publish that failed while this ran has left nothing that would ask again.
+            if machine.targets.isEmpty, machine.access == .none, machine.isDirty { scheduleRetry() }
         case .failure(let error):
             machine.stageOutFailed()
             logger.error("\(error)", metadata: ["volume": "\(volume)"])

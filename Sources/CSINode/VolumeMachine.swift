@@ -5,7 +5,7 @@ import Errors
 ///
 /// Two tracks. *Access* is publishing or unpublishing one target: one at a time. *Stage-out* runs beside it, but the
 /// volume is opened for writing only once the cut it sends is independent of the local copy.
-struct VolumeMachine: Sendable, Equatable {
+struct VolumeMachine: Sendable, Hashable {
     /// What is published where.
     private(set) var targets: [String: Publication] = [:]
     private(set) var access: Access = .none
@@ -14,13 +14,13 @@ struct VolumeMachine: Sendable, Equatable {
     /// for writing is dirty.
     private(set) var isDirty: Bool
 
-    enum Access: Sendable, Equatable {
+    enum Access: Sendable, Hashable {
         case none
         case publishing(Publication)
         case unpublishing(path: String)
     }
 
-    enum StageOut: Sendable, Equatable {
+    enum StageOut: Sendable, Hashable {
         case none
         /// Nobody may write until the cut is made, or, where cuts depend on the local copy, until it is staged out.
         case cutting
@@ -28,6 +28,9 @@ struct VolumeMachine: Sendable, Equatable {
         case sending(writtenSince: Bool)
         /// The cut is the local copy itself.
         case sendingCopy
+        /// All is sent, nothing was written since the cut, and the head is being marked closed with the commit: nobody
+        /// opens the volume until that is done, or the head would say closed while a pod writes.
+        case closing
     }
 
     /// What the caller is to do.
@@ -106,7 +109,7 @@ struct VolumeMachine: Sendable, Equatable {
         }
         switch stageOut {
         case .none, .sending: break
-        case .cutting, .sendingCopy: return .await(.stageOut)
+        case .cutting, .sendingCopy, .closing: return .await(.stageOut)
         }
         access = .publishing(wanted)
         return .start(.publish(wanted))
@@ -127,7 +130,7 @@ struct VolumeMachine: Sendable, Equatable {
     mutating func settle() -> Step {
         guard targets.isEmpty else { return .done }
         switch stageOut {
-        case .cutting, .sendingCopy, .sending(writtenSince: false): return .join(.stageOut)
+        case .cutting, .sendingCopy, .closing, .sending(writtenSince: false): return .join(.stageOut)
         case .sending(writtenSince: true): return .await(.stageOut)
         case .none: break
         }
@@ -163,8 +166,20 @@ struct VolumeMachine: Sendable, Equatable {
         stageOut = isIndependent ? .sending(writtenSince: false) : .sendingCopy
     }
 
+    /// Asked right before the commit.
+    ///
+    /// - Returns: whether the commit also closes the head. Then nothing is opened until the stage-out is over.
+    mutating func beginClosing() -> Bool {
+        guard targets.isEmpty, access == .none, stageOut == .sendingCopy || stageOut == .sending(writtenSince: false)
+        else { return false }
+        stageOut = .closing
+        return true
+    }
+
+    /// The cut is committed. Where the head was not closed with it, the volume stays dirty, and another stage-out, of
+    /// nothing if nothing was written, will close it.
     mutating func committed() {
-        if stageOut != .sending(writtenSince: true) { isDirty = false }
+        if stageOut == .closing { isDirty = false }
         stageOut = .none
     }
 

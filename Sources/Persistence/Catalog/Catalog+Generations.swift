@@ -62,6 +62,23 @@ extension Catalog {
         }
     }
 
+    /// Keeps what a fenced node had written since generation `record.number - 1`, under the epoch that it lost.
+    ///
+    /// Nothing refers to a branch but its place, so a second try simply replaces the first.
+    public func writeBranch(_ record: GenerationRecord) async throws {
+        let key = try CatalogKey.branch(record.volume, record.incarnation, epoch: record.epoch)
+        _ = try await store.write(key, try record.encoded(), condition: .none)
+    }
+
+    /// The branches of a volume's present incarnation, by ascending epoch.
+    public func branches(of volume: VolumeID, _ incarnation: Incarnation) async throws -> [GenerationRecord] {
+        let folder = CatalogKey.branches(volume, incarnation)
+        let found = try await inOrder(try await store.list(prefix: folder, after: nil, limit: 1000)) {
+            try await load(GenerationRecord.self, at: $0.key)?.value
+        }
+        return found.sorted { $0.epoch < $1.epoch }
+    }
+
     /// The record that a reference names.
     ///
     /// - Throws: `corrupt` where it is missing or is not the one that was committed.

@@ -36,6 +36,13 @@ extension Head: PlacedRecord {
     func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.head(volume)) == key }
 }
 
+extension GenerationRecord: PlacedRecord {
+    func isAt(_ key: ObjectKey) -> Bool {
+        (try? CatalogKey.generation(volume, incarnation, number)) == key
+            || (try? CatalogKey.branch(volume, incarnation, epoch: epoch)) == key
+    }
+}
+
 extension NodeRecord: PlacedRecord {
     func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.node(node)) == key }
 }
@@ -130,6 +137,14 @@ enum CatalogKey {
 
     static func generation(_ id: VolumeID, _ incarnation: Incarnation, _ number: UInt64) throws -> ObjectKey {
         try ObjectKey(generations(id, incarnation) + "\(number).json")
+    }
+
+    static func branches(_ id: VolumeID, _ incarnation: Incarnation) -> String {
+        "volumes/\(id)/branches/\(incarnation)/"
+    }
+
+    static func branch(_ id: VolumeID, _ incarnation: Incarnation, epoch: UInt64) throws -> ObjectKey {
+        try ObjectKey(branches(id, incarnation) + "\(epoch).json")
     }
 
     static func node(_ reference: NodeReference) throws -> ObjectKey {
