@@ -22,8 +22,8 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: swiftSettings)
 }
 
 let package = Package(
@@ -86,17 +86,25 @@ let package = Package(
             ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
         module("CSIController", ["CSI", "RPC", "Persistence", "Units", "Errors", logging]),
         module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
+        module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
+        module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
+        module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: ["CSIController", "Persistence", "Processes", "Settings", argumentParser], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
-            dependencies: ["CSINode", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: [
+                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser, systemPackage,
+            ], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
-            dependencies: ["CSI", "RPC", "Persistence", "LocalVolumes", "Commands", "Settings", argumentParser],
+            dependencies: [
+                "CSI", "RPC", "Persistence", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking", "Units",
+                "Errors", "Settings", argumentParser, unixSignals, systemPackage,
+            ],
             swiftSettings: swiftSettings),
 
         .target(
@@ -104,8 +112,13 @@ let package = Package(
             swiftSettings: swiftSettings),
         tests("TestSupportTests", ["TestSupport"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
-        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
+        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
+        tests(
+            "CSINodeTests",
+            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
         .target(
             name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
             path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
@@ -119,6 +132,9 @@ let package = Package(
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),
+        .testTarget(
+            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
+            swiftSettings: swiftSettings),
     ],
     cxxLanguageStandard: .cxx17
 )

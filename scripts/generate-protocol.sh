@@ -1,7 +1,7 @@
 #!/bin/sh
 # Writes the C and Swift code of the CSI protocol from proto/csi.proto:
-#   Sources/CCSI           C, by protoc-c
-#   Sources/CSI/Generated  Swift, by proto/generator
+#   Sources/CCSI                                       C, by protoc-c
+#   Sources/CSI/Generated and Tests/CSITests/Generated Swift, by proto/generator
 # With --check nothing is written: fails, naming the files, where what is checked in is not what would be written.
 # Needs Debian's protobuf-compiler, protobuf-c-compiler and libprotobuf-dev, and .venv with Python's protobuf.
 set -eu
@@ -27,12 +27,12 @@ python="$root/.venv/bin/python"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/Sources/CCSI/include/google/protobuf" "$work/Sources/CCSI/google/protobuf" \
-    "$work/Sources/CSI/Generated" "$work/c"
+    "$work/Sources/CSI/Generated" "$work/Tests/CSITests/Generated" "$work/c"
 
 protoc -I "$root/proto" --include_imports --include_source_info \
     --descriptor_set_out="$work/descriptors" csi.proto
 PYTHONDONTWRITEBYTECODE=1 "$python" "$root/proto/generator" \
-    "$work/descriptors" "$work/Sources/CSI/Generated" "$work/c-descriptors"
+    "$work/descriptors" "$work/Sources/CSI/Generated" "$work/Tests/CSITests/Generated" "$work/c-descriptors"
 protoc-c --descriptor_set_in="$work/c-descriptors" --c_out="$work/c" \
     csi.proto google/protobuf/timestamp.proto google/protobuf/wrappers.proto
 for file in csi google/protobuf/timestamp google/protobuf/wrappers; do
@@ -41,7 +41,7 @@ for file in csi google/protobuf/timestamp google/protobuf/wrappers; do
 done
 
 # What is generated is all there is in these places, but for the hand-written module map.
-generated="Sources/CCSI Sources/CSI/Generated"
+generated="Sources/CCSI Sources/CSI/Generated Tests/CSITests/Generated"
 if [ "${1:-}" = --check ]; then
     stale=""
     for directory in $generated; do

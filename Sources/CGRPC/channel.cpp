@@ -8,6 +8,7 @@
 cgrpc_channel *cgrpc_channel_create(
     const char *target, const cgrpc_tls *tls, const cgrpc_channel_options *options) {
     try {
+        perssd::quiet_log();
         grpc::ChannelArguments arguments;
         arguments.SetMaxReceiveMessageSize(options->max_receive_bytes);
         arguments.SetMaxSendMessageSize(options->max_send_bytes);

@@ -42,6 +42,9 @@ int64_t until(gpr_timespec time);
 std::shared_ptr<grpc::ServerCredentials> server_credentials(const cgrpc_tls *tls);
 std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const cgrpc_tls *tls);
 
+/// Keeps gRPC from writing to stderr, unless its variable GRPC_VERBOSITY is set. To be called before anything else.
+void quiet_log();
+
 /// What a library cannot go on without (memory) is missing: ends the process, as Swift does in this case.
 [[noreturn]] void out_of_memory(const char *where) noexcept;
 

@@ -6,7 +6,6 @@
 
 #include "internal.hpp"
 
-// Not named by a struct of gRPC's, so that C sees an opaque type.
 struct cgrpc_server_call final : public grpc::ServerGenericBidiReactor {
   public:
     cgrpc_server_call(const cgrpc_server_callbacks &callbacks, grpc::GenericCallbackServerContext *context)
@@ -68,6 +67,7 @@ cgrpc_server *cgrpc_server_start(
     const cgrpc_server_options *options, cgrpc_listener *listeners, size_t listener_count,
     const cgrpc_server_callbacks *callbacks, void *server_context) {
     try {
+        perssd::quiet_log();
         auto result = std::make_unique<cgrpc_server>(*callbacks, server_context);
         grpc::ServerBuilder builder;
         builder.RegisterCallbackGenericService(result.get());
@@ -134,5 +134,3 @@ void cgrpc_server_call_finish(cgrpc_server_call *call, const cgrpc_bytes *last, 
         perssd::out_of_memory("cgrpc_server_call_finish");
     }
 }
-
-bool cgrpc_server_call_is_cancelled(cgrpc_server_call *call) { return call->context->IsCancelled(); }

@@ -23,6 +23,10 @@ int clinux_openat(int directory, const char *path, int flags, mode_t mode) {
     return openat(directory, path, flags, mode);
 }
 
+int clinux_open_place(int directory, const char *path, int flags) {
+    return openat(directory, path, flags | O_PATH | O_CLOEXEC);
+}
+
 int clinux_device_of(const char *path, uint64_t *device) {
     struct statx status;
     int result = statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, &status);

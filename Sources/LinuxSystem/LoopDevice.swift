@@ -144,7 +144,7 @@ public struct LoopDevice: Sendable, Equatable {
 
     /// Takes over a size that the file has grown to.
     public func takeOverSize() throws {
-        let device = try OpenFile(path, O_RDWR)
+        let device = try OpenFile(path, O_RDONLY)
         try systemCall("set the size of \(path)") { clinux_loop_set_capacity(device.descriptor) }
     }
 
@@ -156,8 +156,8 @@ public struct LoopDevice: Sendable, Equatable {
         // The kernel puts a detach off, and says nothing, while others have the device open (udev's probes, for some
         // milliseconds). A mount is found at once, what else has it open shows by the device staying for long.
         if try BlockDevice.isHeld(path) { throw inUse("it is mounted") }
-        let flushed = try OpenFile(path, isReadOnly ? O_RDONLY : O_RDWR)
-        if !isReadOnly { try flushed.sync() }
+        let flushed = try OpenFile(path, O_RDONLY)
+        try flushed.sync()
         do {
             try systemCall("detach \(path)") { clinux_loop_clear(flushed.descriptor) }
         } catch let error as PerSSDError where error.errno == .noSuchAddressOrDevice {

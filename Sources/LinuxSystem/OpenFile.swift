@@ -19,6 +19,28 @@ public struct OpenFile: ~Copyable, Sendable {
         self.path = path
     }
 
+    /// Opens a place, not what it holds: for mounting, and as the start of relative paths (open(2), O_PATH).
+    ///
+    /// - Parameter followingLink: whether a symbolic link at the end of the path is followed, or is the place itself.
+    public init(
+        place path: FilePath, in directory: Int32 = AT_FDCWD, followingLink: Bool = false, mustBeDirectory: Bool = false
+    ) throws {
+        let flags = (followingLink ? 0 : O_NOFOLLOW) | (mustBeDirectory ? O_DIRECTORY : 0)
+        descriptor = try systemCall("open \(path)") {
+            path.withPlatformString { clinux_open_place(directory, $0, flags) }
+        }
+        self.path = path
+    }
+
+    /// Where the open file is now, as the kernel says, without symbolic links.
+    public func currentPath() throws -> FilePath {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+        let count = try systemCall("find the path of \(path)") {
+            readlink("/proc/self/fd/\(descriptor)", &buffer, buffer.count - 1)
+        }
+        return FilePath(String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    }
+
     /// Takes over a descriptor that a call has made.
     init(owning descriptor: Int32, path: FilePath) { (self.descriptor, self.path) = (descriptor, path) }
 

@@ -100,6 +100,7 @@ final class RunningServer: Sendable {
 
     /// See `RPCServer.shutdown`.
     func stop(gracePeriod: Duration) async -> Int {
+        core.stops()
         let threads = BlockingPool(label: "rpc-shutdown", maximumThreads: 1)
         // Nothing in here throws.
         try? await threads.run { [self] in

@@ -18,13 +18,22 @@ final class ServerCall: Sendable {
         case ended
     }
 
+    private struct State {
+        var phase = Phase.waitingForRequest
+        /// How it ended and when.
+        var outcome: (status: RPCStatus, duration: Duration)?
+    }
+
+    /// What a call is answered that brings no request. It is also what a call that breaks early looks like at first.
+    private static let withoutRequest = RPCStatus(.internal, "the call came without a request")
+
     let context: RPCContext
     private let method: RPCMethod
     private let service: ServerCore
     private let handle: Handle
     private let flow: MessageFlow<Ending>
     private let arrival = ContinuousClock.now
-    private let state = Mutex((phase: Phase.waitingForRequest, recorded: false))
+    private let state = Mutex(State())
 
     init(_ handle: Handle, method: RPCMethod, context: RPCContext, service: ServerCore) {
         (self.handle, self.method, self.context, self.service) = (handle, method, context, service)
@@ -56,8 +65,7 @@ final class ServerCall: Sendable {
             if let message {
                 run(request: message)
             } else {
-                // Where the call is broken gRPC has told the client already, and this goes nowhere.
-                end(RPCStatus(.internal, "the call came without a request"))
+                end(Self.withoutRequest)
             }
         case .bidirectional: flow.readEnded(message)
         }
@@ -72,10 +80,27 @@ final class ServerCall: Sendable {
             return nil
         }
         task?.cancel()
-        let isLate = context.deadline.map { $0 <= .now } ?? false
-        end(
-            isLate ? RPCStatus(.deadlineExceeded, "the deadline passed") : RPCStatus(.cancelled, "the client cancelled")
-        )
+        let reason = reasonOfCancellation
+        end(reason)
+        state.withLock { state in
+            if state.outcome?.status == Self.withoutRequest { state.outcome?.status = reason }
+        }
+    }
+
+    func done() {
+        guard let (status, duration) = state.withLock({ $0.outcome }) else { return }
+        service.record(RPCCallRecord(path: context.path, peer: context.peer, duration: duration, status: status))
+    }
+
+    /// gRPC tells the client; this is for the record.
+    private var reasonOfCancellation: RPCStatus {
+        // A client whose deadline passes cancels, by its own clock, before the server's passes: gRPC rounds deadlines up.
+        if let deadline = context.deadline, deadline - .now <= max(.milliseconds(100), (deadline - arrival) / 50) {
+            return RPCStatus(.deadlineExceeded, "the client's deadline passed")
+        }
+        return service.isStopping
+            ? RPCStatus(.unavailable, "the server is shutting down")
+            : RPCStatus(.cancelled, "the client cancelled or went away")
     }
 
     // MARK: The handler
@@ -133,13 +158,14 @@ final class ServerCall: Sendable {
     }
 
     private func end(_ status: RPCStatus, response: [UInt8]? = nil) {
+        let duration = .now - arrival
         let isFirst = state.withLock { state in
-            defer { (state.phase, state.recorded) = (.ended, true) }
-            return !state.recorded
+            state.phase = .ended
+            guard state.outcome == nil else { return false }
+            state.outcome = (status, duration)
+            return true
         }
         guard isFirst else { return }
-        service.record(
-            RPCCallRecord(path: context.path, peer: context.peer, duration: .now - arrival, status: status))
         flow.close(with: Ending(status: status, response: response))
     }
 

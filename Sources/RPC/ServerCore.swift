@@ -7,6 +7,7 @@ final class ServerCore: Sendable {
     private let maximumSendSize: Int
     private let methods: [String: RPCMethod]
     private let observer: (@Sendable (RPCCallRecord) -> Void)?
+    private let stopping = Atomic(false)
     private let handlers = Mutex((count: 0, waiting: [CheckedContinuation<Void, Never>]()))
 
     init(_ methods: [String: RPCMethod], options: RPCServer.Options) {
@@ -23,6 +24,11 @@ final class ServerCore: Sendable {
         throw RPCStatus(
             .resourceExhausted, "the response has \(message.count) bytes, the limit is \(maximumSendSize)")
     }
+
+    /// Whether calls that are cancelled now are so because the server stops.
+    var isStopping: Bool { stopping.load(ordering: .relaxed) }
+
+    func stops() { stopping.store(true, ordering: .relaxed) }
 
     // MARK: Handlers
 
@@ -81,7 +87,7 @@ final class ServerCore: Sendable {
         },
         on_write: { Unmanaged<ServerCall>.fromOpaque($0).takeUnretainedValue().writeEnded($1) },
         on_cancel: { Unmanaged<ServerCall>.fromOpaque($0).takeUnretainedValue().cancelled() },
-        on_done: { Unmanaged<ServerCall>.fromOpaque($0).release() })
+        on_done: { Unmanaged<ServerCall>.fromOpaque($0).takeRetainedValue().done() })
 
     private func accept(_ handle: Handle, _ info: cgrpc_call_info) -> UnsafeMutableRawPointer {
         let path = String(info.path)

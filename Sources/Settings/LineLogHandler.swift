@@ -62,7 +62,8 @@ struct LineLogHandler: LogHandler {
     }
 
     private static func oneLine(_ text: String) -> String {
-        text.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7f } ? String(quoted(text).dropFirst().dropLast()) : text
+        text.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7f }
+            ? String(quoted(text).dropFirst().dropLast()) : text
     }
 
     /// A JSON string (RFC 8259, section 7).

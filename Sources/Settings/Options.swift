@@ -121,7 +121,7 @@ public struct ServiceOptions: ParsableArguments {
     @Option(
         name: .customLong("pool"),
         help: ArgumentHelp(
-            "A pool for local copies: directory=/PATH,size=100GiB,name=NAME (name: default). May be repeated.",
+            "A pool for local copies: directory=/PATH[,size=100GiB][,name=NAME].",
             discussion: "Only perssd-node uses it. Environment: PERSSD_POOL, for one pool.", valueName: "pool"))
     var pools: [String] = []
 
@@ -131,6 +131,13 @@ public struct ServiceOptions: ParsableArguments {
             discussion: "Environment: PERSSD_STATE_DIRECTORY.", valueName: "directory"),
         completion: .directory)
     var stateDirectory: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Publish volumes only below this directory, such as /var/lib/kubelet (default: anywhere).",
+            discussion: "Environment: PERSSD_TARGET_DIRECTORY.", valueName: "directory"),
+        completion: .directory)
+    var targetDirectory: String?
 
     @OptionGroup(title: "Store")
     public var store: StoreOptions
@@ -149,15 +156,18 @@ public struct ServiceOptions: ParsableArguments {
 
     public init() {}
 
+    var values: [Setting: String?] {
+        let own: [Setting: String?] = [
+            .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
+            .targetDirectory: targetDirectory, .logLevel: logLevel, .logFormat: logFormat,
+        ]
+        return own.merging(store.values) { mine, _ in mine }
+    }
+
     /// - Throws: `invalidArgument` for a setting that cannot be; what reading the configuration file throws.
     public func settings(
         environment: [String: String] = ProcessInfo.processInfo.environment
     ) throws -> ServiceSettings {
-        let own: [Setting: String?] = [
-            .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
-            .logLevel: logLevel, .logFormat: logFormat,
-        ]
-        return try ServiceSettings(
-            store.layers(own.merging(store.values) { mine, _ in mine }, pools: pools, environment: environment))
+        try ServiceSettings(store.layers(values, pools: pools, environment: environment))
     }
 }

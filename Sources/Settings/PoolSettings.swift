@@ -6,10 +6,10 @@ public struct PoolSettings: Sendable, Equatable {
     public var name: String
     /// An absolute path.
     public var directory: String
-    /// What the local copies in it may have together, in bytes of volume capacity.
-    public var sizeBytes: UInt64
+    /// What the pool may take of its file system, in bytes; nil for all but a reserve for others.
+    public var sizeBytes: UInt64?
 
-    public init(name: String = Self.defaultName, directory: String, sizeBytes: UInt64) {
+    public init(name: String = Self.defaultName, directory: String, sizeBytes: UInt64? = nil) {
         (self.name, self.directory, self.sizeBytes) = (name, directory, sizeBytes)
     }
 
@@ -44,14 +44,19 @@ public struct PoolSettings: Sendable, Equatable {
     /// - Parameter source: where a missing field is missing.
     init(name: Given?, directory: Given?, size: Given?, in source: String) throws {
         guard let directory else { throw Self.refused(Given("", from: source), "the directory is missing") }
-        guard let size else { throw Self.refused(Given("", from: source), "the size is missing") }
         guard directory.text.hasPrefix("/"), !directory.text.utf8.contains(0) else {
             throw Self.refused(directory, "the directory '\(directory.text.prefix(200))' is not an absolute path")
         }
+        self.init(
+            name: try Self.checked(name) ?? Self.defaultName, directory: directory.text,
+            sizeBytes: try size.map(Self.bytes))
+    }
+
+    private static func bytes(_ size: Given) throws -> UInt64 {
         guard let bytes = ByteCount(parsing: size.text)?.bytes, bytes > 0 else {
-            throw Self.refused(size, "'\(size.text.prefix(100))' is no size")
+            throw refused(size, "'\(size.text.prefix(100))' is no size")
         }
-        self.init(name: try Self.checked(name) ?? Self.defaultName, directory: directory.text, sizeBytes: bytes)
+        return bytes
     }
 
     private static func checked(_ name: Given?) throws -> String? {
@@ -74,6 +79,6 @@ public struct PoolSettings: Sendable, Equatable {
     private static func refused(_ given: Given, _ reason: String) -> PerSSDError {
         PerSSDError(
             .invalidArgument, "\(given.source): \(reason)",
-            remedy: "give a pool as directory=/absolute/path,size=100GiB, and ,name=NAME where it is not 'default'")
+            remedy: "give a pool as directory=/absolute/path,size=100GiB,name=NAME; size and name may be left out")
     }
 }

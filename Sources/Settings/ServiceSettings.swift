@@ -10,6 +10,8 @@ public struct ServiceSettings: Sendable {
     public var cluster: String
     /// Where a node keeps what is neither in a pool nor in the store, such as mount points; an absolute path.
     public var stateDirectory: String
+    /// Below which a node publishes volumes; nil for anywhere. An absolute path.
+    public var targetDirectory: String?
     public var store: StoreSettings
     public var pools: [PoolSettings]
     public var log: LogSettings
@@ -34,6 +36,7 @@ public struct ServiceSettings: Sendable {
         nodeID = try Self.name(values[.nodeID], default: ProcessInfo.processInfo.hostName)
         cluster = try Self.name(values[.cluster], default: Self.defaultCluster)
         stateDirectory = try values[.stateDirectory]?.absolutePath() ?? Self.defaultStateDirectory
+        targetDirectory = try values[.targetDirectory]?.absolutePath()
         store = try StoreSettings(values)
         pools = layer.pools
         log = try LogSettings(values)

@@ -7,6 +7,7 @@ public enum Setting: String, CaseIterable, Sendable {
     case nodeID
     case cluster
     case stateDirectory
+    case targetDirectory
     case storeLocation
     case storeEndpoint
     case storeRegion
@@ -25,6 +26,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .nodeID: "nodeID"
         case .cluster: "cluster"
         case .stateDirectory: "stateDirectory"
+        case .targetDirectory: "targetDirectory"
         case .storeLocation: "store.location"
         case .storeEndpoint: "store.endpoint"
         case .storeRegion: "store.region"
@@ -45,6 +47,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .nodeID: "--node-id"
         case .cluster: "--cluster"
         case .stateDirectory: "--state-directory"
+        case .targetDirectory: "--target-directory"
         case .storeLocation: "--store"
         case .storeEndpoint: "--store-endpoint"
         case .storeRegion: "--store-region"
@@ -66,6 +69,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .nodeID: ["PERSSD_NODE_ID", "NODE_ID"]
         case .cluster: ["PERSSD_CLUSTER"]
         case .stateDirectory: ["PERSSD_STATE_DIRECTORY"]
+        case .targetDirectory: ["PERSSD_TARGET_DIRECTORY"]
         case .storeLocation: ["PERSSD_STORE"]
         case .storeEndpoint: ["PERSSD_STORE_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
         case .storeRegion: ["PERSSD_STORE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]

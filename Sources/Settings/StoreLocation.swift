@@ -1,5 +1,6 @@
 import Errors
 import Foundation
+import Persistence
 
 /// Where a store is, as people write it.
 public enum StoreLocation: Sendable, Hashable, CustomStringConvertible {
@@ -23,14 +24,13 @@ public enum StoreLocation: Sendable, Hashable, CustomStringConvertible {
             if prefix.hasSuffix("/") { prefix.removeLast() }
             self = .s3(bucket: String(bucket), prefix: prefix)
         } else if text.hasPrefix("file://") {
-            var path = String(text.dropFirst("file://".count))
-            guard path.hasPrefix("/") else {
-                throw Self.refused(given, "after file:// an absolute path has to follow, so three slashes in all")
+            var path: String
+            do {
+                path = try DirectoryStore.directory(ofLocation: text)
+            } catch let error as PerSSDError {
+                throw error.during("\(given.source) cannot be used")
             }
             while path.count > 1, path.hasSuffix("/") { path.removeLast() }
-            guard path != "/", !path.utf8.contains(0) else {
-                throw Self.refused(given, "'\(path)' cannot be the directory of a store")
-            }
             self = .directory(path: path)
         } else {
             throw Self.refused(given, "'\(text.prefix(200))' begins with neither s3:// nor file://")
@@ -40,7 +40,8 @@ public enum StoreLocation: Sendable, Hashable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .s3(let bucket, let prefix): prefix.isEmpty ? "s3://\(bucket)" : "s3://\(bucket)/\(prefix)"
-        case .directory(let path): "file://\(path)"
+        case .directory(let path):
+            "file://\(path.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) ?? path)"
         }
     }
 

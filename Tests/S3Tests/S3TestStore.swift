@@ -4,25 +4,42 @@ import Persistence
 import Testing
 import TestSupport
 
-/// A store in a new bucket of a real server.
+/// A store in a place of its own on a real server.
 ///
 /// - Parameter change: what the test wants otherwise.
 func makeStore(
     on server: any S3Server, endpoint: String? = nil, _ change: (inout S3Configuration) -> Void = { _ in }
 ) async throws -> S3Store {
-    let bucket = try await server.makeBucket()
-    return try S3Store(configuration(on: server, bucket: bucket, endpoint: endpoint, change))
+    var configuration = try await makeConfiguration(on: server)
+    if let endpoint { configuration.endpoint = try S3EndpointURL(endpoint) }
+    change(&configuration)
+    return try S3Store(configuration)
 }
 
-func configuration(
-    on server: any S3Server, bucket: String, endpoint: String? = nil, _ change: (inout S3Configuration) -> Void = { _ in }
-) throws -> S3Configuration {
+/// A prefix of its own in the bucket that all tests on a server share: SeaweedFS sets volumes aside for each bucket, and
+/// has few in a test.
+func makeConfiguration(on server: any S3Server) async throws -> S3Configuration {
+    let bucket = try await SharedBuckets.shared.bucket(on: server)
+    return try configuration(on: server, bucket: bucket, prefix: "tests/\(UInt64.random(in: 0...UInt64.max))")
+}
+
+func configuration(on server: any S3Server, bucket: String, prefix: String = "") throws -> S3Configuration {
     var configuration = try S3Configuration(
-        bucket: bucket, prefix: "here/there", endpoint: endpoint ?? server.endpoint.url, region: server.endpoint.region)
+        bucket: bucket, prefix: prefix, endpoint: server.endpoint.url, region: server.endpoint.region)
     configuration.credentials = .fixed(
         S3Credentials(accessKeyID: server.endpoint.accessKey, secretAccessKey: server.endpoint.secretKey))
-    change(&configuration)
     return configuration
+}
+
+private actor SharedBuckets {
+    static let shared = SharedBuckets()
+    private var making: [Int: Task<String, any Error>] = [:]
+
+    func bucket(on server: any S3Server) async throws -> String {
+        let task = making[server.endpoint.port] ?? Task { try await server.makeBucket() }
+        making[server.endpoint.port] = task
+        return try await task.value
+    }
 }
 
 func key(_ path: String) throws -> ObjectKey { try ObjectKey(path) }

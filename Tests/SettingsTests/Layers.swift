@@ -9,12 +9,7 @@ func settings(
     _ arguments: [String] = [], environment: [String: String] = [:], file: String? = nil
 ) throws -> ServiceSettings {
     let options = try ServiceOptions.parse(arguments)
-    let own: [Setting: String?] = [
-        .endpoint: options.endpoint, .nodeID: options.nodeID, .cluster: options.cluster,
-        .stateDirectory: options.stateDirectory, .logLevel: options.logLevel, .logFormat: options.logFormat,
-    ]
-    var layer = try options.store.layers(
-        own.merging(options.store.values) { mine, _ in mine }, pools: options.pools, environment: environment)
+    var layer = try options.store.layers(options.values, pools: options.pools, environment: environment)
     if let file { layer = layer.over(try ConfigurationFile.parse(file, file: "test.yaml")) }
     return try ServiceSettings(layer)
 }

@@ -23,7 +23,8 @@ import Testing
 
     @Test func aTextLineIsOneLineWhateverIsInIt() {
         let text = line(.text, "two\nlines", ["a": "plain", "b": "with space", "c": "\"\u{1b}["])
-        #expect(text.hasSuffix(" INFO two\\nlines a=plain b=\"with space\" c=\"\\\"\\u001b[\" volume=vol-1\n"), "\(text)")
+        #expect(
+            text.hasSuffix(" INFO two\\nlines a=plain b=\"with space\" c=\"\\\"\\u001b[\" volume=vol-1\n"), "\(text)")
     }
 
     @Test func aJSONLineIsOneObjectWithAllFields() throws {

@@ -36,9 +36,11 @@ import Testing
         let environment = [
             "PERSSD_STORE_REGION": "ours", "AWS_REGION": "theirs", "AWS_DEFAULT_REGION": "the-default",
         ]
-        #expect(try settings(["--store", "s3://abc"] + least.prefix(2), environment: environment).store.region == "ours")
+        #expect(
+            try settings(["--store", "s3://abc"] + least.prefix(2), environment: environment).store.region == "ours")
         let customary = environment.filter { $0.key != "PERSSD_STORE_REGION" }
-        #expect(try settings(["--store", "s3://abc"] + least.prefix(2), environment: customary).store.region == "theirs")
+        #expect(
+            try settings(["--store", "s3://abc"] + least.prefix(2), environment: customary).store.region == "theirs")
     }
 
     @Test func anEmptyVariableIsNotSet() throws {
@@ -53,7 +55,15 @@ import Testing
             environment: ["PERSSD_POOL": "dir=/c,size=1GiB"], file: file
         ).pools
         #expect(pools.map(\.directory) == ["/a", "/b"])
-        #expect(try settings([], environment: ["PERSSD_POOL": "dir=/c,size=1GiB"], file: file).pools.map(\.directory) == ["/c"])
+        #expect(
+            try settings([], environment: ["PERSSD_POOL": "dir=/c,size=1GiB"], file: file).pools.map(\.directory) == [
+                "/c"
+            ])
+    }
+
+    @Test func aPoolNeedsNoMoreThanADirectory() throws {
+        let pools = try settings(least + ["--pool", "directory=/a"]).pools
+        #expect(pools == [PoolSettings(name: "default", directory: "/a", sizeBytes: nil)])
     }
 
     @Test func defaultsAreDocumentedOnes() throws {
@@ -78,7 +88,8 @@ import Testing
 
     @Test func everySettingHasAnOptionAndCanStandInTheFile() throws {
         let example: [Setting: String] = [
-            .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .storeLocation: "s3://abc",
+            .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .targetDirectory: "/t",
+            .storeLocation: "s3://abc",
             .storeEndpoint: "http://h:1", .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",
             .storeParallelRequests: "3", .logLevel: "debug", .logFormat: "json",

@@ -9,7 +9,10 @@ import Testing
     @Test(arguments: [
         ("bogus: 1", "test.yaml:1: unknown key bogus", "cluster"),
         ("cluster: a\nstore:\n  regoin: x", "test.yaml:3: unknown key store.regoin", "region"),
-        ("pools:\n  - directory: /a\n    size: 1GiB\n    colour: red", "test.yaml:4: unknown key pools[0].colour", "size"),
+        (
+            "pools:\n  - directory: /a\n    size: 1GiB\n    colour: red", "test.yaml:4: unknown key pools[0].colour",
+            "size"
+        ),
         ("log:\n  level: [a]", "test.yaml:2: log.level has to be one value", "docs/parameters.md"),
         ("store: s3://bucket", "test.yaml:1: store has to be keys with values", "docs/parameters.md"),
         ("pools: /a", "test.yaml:1: pools has to be a list", "- "),
@@ -32,7 +35,6 @@ import Testing
 
     @Test(arguments: [
         ("100GiB", "'100GiB' is not of the form key=value"),
-        ("dir=/a", "the size is missing"),
         ("size=1GiB", "the directory is missing"),
         ("dir=a,size=1GiB", "'a' is not an absolute path"),
         ("dir=/a,size=lots", "'lots' is no size"),
@@ -71,7 +73,6 @@ import Testing
         ("s3://ab", "cannot be the name of a bucket"),
         ("s3://bucket//prefix", "cannot be the prefix"),
         ("file://relative/path", "three slashes"),
-        ("file:///", "cannot be the directory of a store"),
     ])
     func ofStores(text: String, message: String) {
         let error = refusal { try settings(["--endpoint", "/a", "--store", text]) }
@@ -124,7 +125,7 @@ import Testing
         ("s3://bucket/", .s3(bucket: "bucket", prefix: ""), "s3://bucket"),
         ("s3://bucket/a/b", .s3(bucket: "bucket", prefix: "a/b"), "s3://bucket/a/b"),
         ("file:///a/b/", .directory(path: "/a/b"), "file:///a/b"),
-        ("file:///with space", .directory(path: "/with space"), "file:///with space"),
+        ("file:///with%20space", .directory(path: "/with space"), "file:///with%20space"),
     ])
     func isReadAndShown(text: String, location: StoreLocation, shown: String) throws {
         let read = try StoreLocation(parsing: Given(text, from: "here"))
@@ -134,7 +135,8 @@ import Testing
 
     @Test func s3SettingsReachTheClient() throws {
         let store = try settings([
-            "--endpoint", "/a", "--store", "s3://bucket/pre", "--store-endpoint", "http://127.0.0.1:9", "--store-region",
+            "--endpoint", "/a", "--store", "s3://bucket/pre", "--store-endpoint", "http://127.0.0.1:9",
+            "--store-region",
             "eu-x-1", "--store-addressing", "path", "--store-parallel-requests", "3",
             "--store-certificate-authorities", "/ca.pem", "--store-credentials-directory", "/creds",
         ]).store

@@ -76,6 +76,9 @@ class Message:
             "public func encode() throws(PerSSDError) -> [UInt8] { try encoded() }",
         ]
 
+    def message_names(self):
+        return [self.full_name, *[name for nested in self.messages for name in nested.message_names()]]
+
     def coding(self):
         """The extensions that carry this message, and what is nested in it, to and from C."""
         swift, c = names.swift_type_path(self.full_name), names.c_type(self.full_name)
@@ -157,6 +160,9 @@ class Enum:
         lines += [f'        case .{case}: "{name}"' for _, name, case in values]
         lines += ['        case .unrecognized(let value): "\\(value)"', "        }", "    }", "}"]
         return lines
+
+    def message_names(self):
+        return []
 
     def coding(self):
         return []

@@ -131,8 +131,6 @@ void cgrpc_server_call_write(cgrpc_server_call *call, cgrpc_bytes message);
 // under way. Answered by `on_done` after all other callbacks of the call.
 void cgrpc_server_call_finish(
     cgrpc_server_call *call, const cgrpc_bytes *_Nullable last, const cgrpc_status *status);
-// Whether gRPC knows already that the call is broken.
-bool cgrpc_server_call_is_cancelled(cgrpc_server_call *call);
 
 // ---------------------------------------------------------------------------------------------------------- client
 

@@ -20,6 +20,8 @@ uint64_t clinux_makedev(uint32_t major, uint32_t minor);
 
 /* open(2) and openat(2), which are variadic. */
 int clinux_openat(int directory, const char *path, int flags, mode_t mode);
+/* openat(2) with O_PATH: what is there, without opening what it holds. */
+int clinux_open_place(int directory, const char *path, int flags);
 
 /* The device of the file system that `path` lies on, without asking a server on the network (statx(2)). */
 int clinux_device_of(const char *path, uint64_t *device);

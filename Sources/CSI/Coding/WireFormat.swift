@@ -2,7 +2,8 @@ internal import CCSI
 import Errors
 
 /// Walks serialized bytes before protobuf-c reads them, to refuse what it would take silently or without saying why: a
-/// NUL in a string would cut it off, and bytes that are not UTF-8 would pass.
+/// NUL in a string would cut it off, and bytes that are not UTF-8 would pass. A single message in several pieces, which
+/// no encoder writes, would lose its first piece's numbers, since protobuf-c 1.4 merges only what is not a number.
 ///
 /// Source: protobuf.dev, "Encoding".
 enum WireFormat {
@@ -25,6 +26,7 @@ enum WireFormat {
             _ descriptor: UnsafePointer<ProtobufCMessageDescriptor>, depth: Int
         ) throws(PerSSDError) {
             guard depth < maximumDepth else { throw error("is nested more than \(maximumDepth) levels deep") }
+            var single: Set<UInt32> = []
             while !bytes.isEmpty {
                 let tag = try varint()
                 guard let number = UInt32(exactly: tag >> 3), (1...0x1fff_ffff).contains(number) else {
@@ -32,6 +34,9 @@ enum WireFormat {
                 }
                 let field = protobuf_c_message_descriptor_get_field(descriptor, number)
                 path.append(field.map { String(cString: $0.pointee.name) } ?? "\(number)")
+                if let field, field.pointee.isSingleMessage, !single.insert(number).inserted {
+                    throw error("occurs more than once")
+                }
                 try checkField(field, wireType: UInt8(tag & 7), depth: depth)
                 path.removeLast()
             }
@@ -107,6 +112,10 @@ extension ProtobufCFieldDescriptor {
             return wireType == 5 || isPackable && wireType == 2
         default: return wireType == 0 || isPackable && wireType == 2
         }
+    }
+
+    fileprivate var isSingleMessage: Bool {
+        type == PROTOBUF_C_TYPE_MESSAGE && label != PROTOBUF_C_LABEL_REPEATED
     }
 
     private var isPackable: Bool { label == PROTOBUF_C_LABEL_REPEATED }

@@ -19,6 +19,11 @@ extension CSIMessage {
 
 /// A field's value as text; nil where it is not set.
 private func text(of value: Any) -> String? {
+    let mirror = Mirror(reflecting: value)
+    if mirror.displayStyle == .optional {
+        // What is optional and set is shown even where it is false or zero.
+        return mirror.children.first.map { text(of: $0.value) ?? "\($0.value)" }
+    }
     switch value {
     case let value as Redacted: return value.isEmpty ? nil : value.description
     case let value as any CSIMessage: return value.description
@@ -34,11 +39,7 @@ private func text(of value: Any) -> String? {
         return entries.isEmpty ? nil : "[\(entries.joined(separator: ", "))]"
     default: break
     }
-    let mirror = Mirror(reflecting: value)
     switch mirror.displayStyle {
-    case .optional:
-        // What is optional and set is shown even where it is false or zero.
-        return mirror.children.first.map { text(of: $0.value) ?? "\($0.value)" }
     case .collection:
         let elements = mirror.children.map { text(of: $0.value) ?? "\"\"" }
         return elements.isEmpty ? nil : "[\(elements.joined(separator: ", "))]"

@@ -46,7 +46,9 @@ struct ListingPage {
 
     /// - Throws: `unsupported` for what is no such answer.
     init(_ body: [UInt8]) throws {
-        guard let document = try? XMLDecoder.capitalized.decode(Document.self, from: Data(body)) else { throw Self.notAListing }
+        guard let document = try? XMLDecoder.capitalized.decode(Document.self, from: Data(body)) else {
+            throw Self.notAListing
+        }
         let isEncoded = document.encodingType == "url"
         func text(_ text: String) throws -> String {
             guard isEncoded else { return text }
