@@ -84,6 +84,8 @@ let package = Package(
         module(
             "CSINode",
             ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
+        module("CSIController", ["CSI", "RPC", "Persistence", "Units", "Errors", logging]),
+        module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
         module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
         module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
@@ -121,6 +123,15 @@ let package = Package(
             name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
             path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
         tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
+        tests(
+            "CSIControllerTests",
+            [
+                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
+                logging,
+            ]),
+        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
+        tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
         .testTarget(
             name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
             swiftSettings: swiftSettings),
