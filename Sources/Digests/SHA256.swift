@@ -1,8 +1,11 @@
 import CCrypto
+import Errors
 
 /// The SHA-256 of some bytes (FIPS 180-4), 32 bytes long.
 public struct Digest: Hashable, Sendable, CustomStringConvertible {
     public static let length = 32
+    /// 32 zero bytes: the digest of nothing known, by which formats name what is absent.
+    public static let zero = Digest([UInt8](repeating: 0, count: length))!
 
     /// Inline, so that a map of millions of them needs no allocation each.
     private var words: (UInt64, UInt64, UInt64, UInt64)
@@ -30,6 +33,22 @@ public struct Digest: Hashable, Sendable, CustomStringConvertible {
 
     public static func == (a: Digest, b: Digest) -> Bool { a.words == b.words }
     public func hash(into hasher: inout Hasher) { hasher.combine(words.0) }
+}
+
+extension Digest: Codable {
+    /// From 64 hexadecimal digits.
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        guard let digest = Digest(hex: text) else {
+            throw PerSSDError(.corrupt, "'\(text.prefix(80))' is no SHA-256 digest in hexadecimal")
+        }
+        self = digest
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(hex)
+    }
 }
 
 /// SHA-256 by libcrypto, which uses the CPU's own instructions where it has them.
