@@ -22,8 +22,8 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: swiftSettings)
 }
 
 let package = Package(
@@ -108,6 +108,8 @@ let package = Package(
             name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
             swiftSettings: swiftSettings),
         tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
         tests("RPCTests", ["RPC", "Errors", "Blocking"]),

@@ -144,7 +144,7 @@ final class TransferLoop: @unchecked Sendable {
             let result = ccurl_message_result(message)
             guard let entry = active[pointer] else { continue }
             let outcome = entry.transfer.outcome(result)
-            release(pointer)
+            release(pointer, isReusable: result == CURLE_OK)
             entry.transfer.finish(outcome)
             ended += 1
         }
@@ -152,9 +152,12 @@ final class TransferLoop: @unchecked Sendable {
     }
 
     /// Takes a transfer off the multi handle, which closes the connection of one that has not ended.
-    private func release(_ pointer: UnsafeMutableRawPointer) {
+    ///
+    /// - Parameter isReusable: a handle whose transfer failed early keeps its buffers, and then refuses to be set up anew.
+    private func release(_ pointer: UnsafeMutableRawPointer, isReusable: Bool = false) {
         guard let entry = active.removeValue(forKey: pointer) else { return }
         curl_multi_remove_handle(multi, pointer)
+        guard isReusable else { return }
         entry.handle.reset()
         spare.append(entry.handle)
     }

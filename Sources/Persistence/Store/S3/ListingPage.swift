@@ -2,6 +2,16 @@ import Errors
 import Foundation
 import XMLCoder
 
+extension XMLDecoder {
+    /// For S3's documents, where names begin with a capital, and for those of STS, which have a namespace besides.
+    static var capitalized: XMLDecoder {
+        let decoder = XMLDecoder()
+        decoder.keyDecodingStrategy = .convertFromCapitalized
+        decoder.shouldProcessNamespaces = true
+        return decoder
+    }
+}
+
 /// One answer to ListObjectsV2.
 struct ListingPage {
     struct Item {
@@ -19,42 +29,44 @@ struct ListingPage {
 
     private struct Document: Decodable {
         struct Entry: Decodable {
-            let Key: String
-            let LastModified: String
-            let ETag: String
-            let Size: UInt64
+            let key: String
+            let lastModified: String
+            let eTag: String
+            let size: UInt64
         }
         struct Folder: Decodable {
-            let Prefix: String
+            let prefix: String
         }
-        let Contents: [Entry]?
-        let CommonPrefixes: [Folder]?
-        let IsTruncated: Bool
-        let NextContinuationToken: String?
-        let EncodingType: String?
+        let contents: [Entry]?
+        let commonPrefixes: [Folder]?
+        let isTruncated: Bool
+        let nextContinuationToken: String?
+        let encodingType: String?
     }
 
     /// - Throws: `unsupported` for what is no such answer.
     init(_ body: [UInt8]) throws {
-        guard let document = try? XMLDecoder().decode(Document.self, from: Data(body)) else { throw Self.notAListing }
-        let isEncoded = document.EncodingType == "url"
+        guard let document = try? XMLDecoder.capitalized.decode(Document.self, from: Data(body)) else {
+            throw Self.notAListing
+        }
+        let isEncoded = document.encodingType == "url"
         func text(_ text: String) throws -> String {
             guard isEncoded else { return text }
             guard let decoded = PercentEncoding.decode(text) else { throw Self.notAListing }
             return decoded
         }
-        items = try (document.Contents ?? []).map { entry in
-            guard let tag = Persistence.ETag(header: entry.ETag),
-                let modified = ServerDates.parseInternet(entry.LastModified)
+        items = try (document.contents ?? []).map { entry in
+            guard let tag = ETag(header: entry.eTag),
+                let modified = ServerDates.parseInternet(entry.lastModified)
             else { throw Self.notAListing }
-            return Item(key: try text(entry.Key), size: entry.Size, etag: tag, modified: modified)
+            return Item(key: try text(entry.key), size: entry.size, etag: tag, modified: modified)
         }
-        folders = try (document.CommonPrefixes ?? []).map { try text($0.Prefix) }
-        guard document.IsTruncated else {
+        folders = try (document.commonPrefixes ?? []).map { try text($0.prefix) }
+        guard document.isTruncated else {
             continuation = nil
             return
         }
-        guard let token = document.NextContinuationToken, !token.isEmpty else { throw Self.notAListing }
+        guard let token = document.nextContinuationToken, !token.isEmpty else { throw Self.notAListing }
         continuation = token
     }
 

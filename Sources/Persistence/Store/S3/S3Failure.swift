@@ -15,19 +15,19 @@ struct S3Failure: Error, Sendable {
     let requestID: String?
 
     private struct Document: Decodable {
-        let Code: String?
-        let Message: String?
-        let Region: String?
-        let RequestId: String?
+        let code: String?
+        let message: String?
+        let region: String?
+        let requestId: String?
     }
 
     init(_ response: HTTPResponse) {
         status = response.status
         let document = Self.document(response.body)
-        code = document?.Code ?? ""
-        message = document?.Message ?? ""
-        region = response.headers["x-amz-bucket-region"] ?? document?.Region
-        requestID = response.headers["x-amz-request-id"] ?? document?.RequestId
+        code = document?.code ?? ""
+        message = document?.message ?? ""
+        region = response.headers["x-amz-bucket-region"] ?? document?.region
+        requestID = response.headers["x-amz-request-id"] ?? document?.requestId
     }
 
     /// What is no XML document whose root is "Error" is no answer of S3.
@@ -35,12 +35,12 @@ struct S3Failure: Error, Sendable {
         guard body.count <= 1 << 20, String(decoding: body.prefix(1024), as: UTF8.self).contains("<Error") else {
             return nil
         }
-        return try? XMLDecoder().decode(Document.self, from: Data(body))
+        return try? XMLDecoder.capitalized.decode(Document.self, from: Data(body))
     }
 
     /// Whether an answer with status 200 is an error all the same, as that to CompleteMultipartUpload can be.
     static func isHidden(in response: HTTPResponse) -> Bool {
-        response.status == 200 && !(document(response.body)?.Code ?? "").isEmpty
+        response.status == 200 && !(document(response.body)?.code ?? "").isEmpty
     }
 
     var isMissingObject: Bool { status == 404 && (code == "NoSuchKey" || code == "NoSuchVersion") }

@@ -5,10 +5,17 @@ import HTTP
 
 /// What both metadata services answer with, in JSON.
 private struct MetadataAnswer: Decodable {
-    let AccessKeyId: String
-    let SecretAccessKey: String
-    let Token: String
-    let Expiration: String
+    let accessKeyID: String
+    let secretAccessKey: String
+    let token: String
+    let expiration: String
+
+    private enum CodingKeys: String, CodingKey {
+        case accessKeyID = "AccessKeyId"
+        case secretAccessKey = "SecretAccessKey"
+        case token = "Token"
+        case expiration = "Expiration"
+    }
 
     static func credentials(_ response: HTTPResponse, from service: String) throws -> IssuedCredentials {
         guard response.status == 200 else {
@@ -16,11 +23,11 @@ private struct MetadataAnswer: Decodable {
                 response.status >= 500 ? .unavailable : .unauthenticated, "the \(service) answers \(response.status)")
         }
         guard let answer = try? JSONDecoder().decode(Self.self, from: Data(response.body)),
-            let expiry = ServerDates.parseInternet(answer.Expiration)
+            let expiry = ServerDates.parseInternet(answer.expiration)
         else { throw PerSSDError(.unauthenticated, "the \(service) answers with something other than credentials") }
         return .temporary(
             S3Credentials(
-                accessKeyID: answer.AccessKeyId, secretAccessKey: answer.SecretAccessKey, sessionToken: answer.Token),
+                accessKeyID: answer.accessKeyID, secretAccessKey: answer.secretAccessKey, sessionToken: answer.token),
             expiry: expiry)
     }
 }

@@ -13,15 +13,15 @@ struct WebIdentityCredentials: CredentialsProvider {
 
     private struct Response: Decodable {
         struct Result: Decodable {
-            let Credentials: Issued
+            let credentials: Issued
         }
         struct Issued: Decodable {
-            let AccessKeyId: String
-            let SecretAccessKey: String
-            let SessionToken: String
-            let Expiration: String
+            let accessKeyId: String
+            let secretAccessKey: String
+            let sessionToken: String
+            let expiration: String
         }
-        let AssumeRoleWithWebIdentityResult: Result
+        let assumeRoleWithWebIdentityResult: Result
     }
 
     func issue() async throws -> IssuedCredentials {
@@ -46,15 +46,13 @@ struct WebIdentityCredentials: CredentialsProvider {
                 "the token service answers \(response.status) \(failure.code) \(failure.message.prefix(300))",
                 remedy: "check that the role '\(role)' trusts this identity")
         }
-        let decoder = XMLDecoder()
-        decoder.shouldProcessNamespaces = true
-        guard let answer = try? decoder.decode(Response.self, from: Data(response.body)),
-            case let issued = answer.AssumeRoleWithWebIdentityResult.Credentials,
-            let expiry = ServerDates.parseInternet(issued.Expiration)
+        guard let answer = try? XMLDecoder.capitalized.decode(Response.self, from: Data(response.body)),
+            case let issued = answer.assumeRoleWithWebIdentityResult.credentials,
+            let expiry = ServerDates.parseInternet(issued.expiration)
         else { throw PerSSDError(.unauthenticated, "the token service answers with something other than credentials") }
         let credentials = S3Credentials(
-            accessKeyID: issued.AccessKeyId, secretAccessKey: issued.SecretAccessKey,
-            sessionToken: issued.SessionToken)
+            accessKeyID: issued.accessKeyId, secretAccessKey: issued.secretAccessKey,
+            sessionToken: issued.sessionToken)
         return .temporary(credentials, expiry: expiry)
     }
 
