@@ -126,10 +126,10 @@ private func increment(_ store: any ObjectStore, _ key: ObjectKey, attempts: Int
     var successes = 0
     for _ in 0..<attempts {
         let object = try #require(try await store.read(key))
-        let value = try #require(value(object))
+        let old = try #require(value(object))
         // Two writers never write the same, as two holders of a lease do not: a store may take its own bytes for its
         // own write.
-        let next = Array("\(value + 1) by \(UInt64.random(in: 0...UInt64.max))".utf8)
+        let next = Array("\(old + 1) by \(UInt64.random(in: 0...UInt64.max))".utf8)
         do {
             _ = try await store.write(key, next, condition: .matches(object.etag))
             successes += 1
