@@ -103,7 +103,7 @@ let package = Package(
             name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
         tests("TestSupportTests", ["TestSupport"]),
-        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
