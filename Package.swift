@@ -109,6 +109,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
         tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
