@@ -141,6 +141,22 @@ let package = Package(
         .testTarget(
             name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
             swiftSettings: swiftSettings),
+        // Temporary directories, loop devices and mounts of tests, which are cleared up after a kill, too.
+        .target(
+            name: "DeviceTestSupport", dependencies: ["LinuxSystem", "Errors", systemPackage],
+            path: "Tests/DeviceTestSupport", swiftSettings: swiftSettings),
+        tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
+        tests("CommandsTests", ["Commands", "Errors"]),
+        // What the kill tests kill.
+        .executableTarget(
+            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", logging, systemPackage],
+            path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
+        tests(
+            "LocalVolumesTests",
+            [
+                "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper", "Errors",
+                logging, systemPackage,
+            ]),
     ],
     cxxLanguageStandard: .cxx17
 )
