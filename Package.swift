@@ -46,10 +46,10 @@ let package = Package(
         // C: one module per library, nothing but shims.
         .target(
             name: "CGRPC",
-            cSettings: cSettings,
+            cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
-                .linkedLibrary("absl_synchronization"),
+                .linkedLibrary("absl_synchronization"), .linkedLibrary("crypto"),
             ]),
         .target(name: "CCurl", cSettings: cSettings, linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CCrypto", cSettings: cSettings, linkerSettings: [.linkedLibrary("crypto")]),
@@ -69,7 +69,7 @@ let package = Package(
         module("Digests", ["CCrypto", "Errors"]),
         module("Zstandard", ["CZstd", "Errors"]),
         module("HTTP", ["CCurl", "Errors"]),
-        module("RPC", ["CGRPC", "Errors"]),
+        module("RPC", ["CGRPC", "Errors", "Blocking"]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
@@ -99,6 +99,7 @@ let package = Package(
         .testTarget(
             name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
             swiftSettings: swiftSettings),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
     ],
     cxxLanguageStandard: .cxx17
 )
