@@ -49,7 +49,7 @@ let package = Package(
             cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
-                .linkedLibrary("absl_synchronization"),
+                .linkedLibrary("absl_synchronization"), .linkedLibrary("crypto"),
             ]),
         .target(name: "CCurl", cSettings: cSettings, linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CCrypto", cSettings: cSettings, linkerSettings: [.linkedLibrary("crypto")]),
@@ -157,6 +157,10 @@ let package = Package(
                 "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper", "Errors",
                 logging, systemPackage,
             ]),
+        .testTarget(
+            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
+            swiftSettings: swiftSettings),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
     ],
     cxxLanguageStandard: .cxx17
 )
