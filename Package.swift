@@ -93,7 +93,7 @@ let package = Package(
         module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Persistence", "Processes", "Settings", argumentParser], swiftSettings: swiftSettings),
+            dependencies: ["CSIController", "Persistence", "RPC", "Processes", "Settings", "Errors", argumentParser], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
             dependencies: [
