@@ -22,8 +22,8 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: swiftSettings)
 }
 
 let package = Package(
@@ -46,7 +46,7 @@ let package = Package(
         // C: one module per library, nothing but shims.
         .target(
             name: "CGRPC",
-            cSettings: cSettings,
+            cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
                 .linkedLibrary("absl_synchronization"),
@@ -69,33 +69,61 @@ let package = Package(
         module("Digests", ["CCrypto", "Errors"]),
         module("Zstandard", ["CZstd", "Errors"]),
         module("HTTP", ["CCurl", "Errors"]),
-        module("RPC", ["CGRPC", "Errors"]),
+        module("RPC", ["CGRPC", "Errors", "Blocking"]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
         module(
             "Persistence",
-            ["Errors", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage, xmlCoder]),
+            [
+                "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage,
+                xmlCoder,
+            ]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         module(
-            "CSINode", ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors", "Blocking", logging]),
+            "CSINode",
+            ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
         module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
-        module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
+        module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
+        module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: ["CSIController", "Persistence", "Processes", "Settings", argumentParser], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
-            dependencies: ["CSINode", "Settings", argumentParser, lifecycle], swiftSettings: swiftSettings),
+            dependencies: [
+                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser, systemPackage,
+            ], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
-            dependencies: ["CSI", "RPC", "Persistence", "LocalVolumes", "Commands", "Settings", argumentParser],
+            dependencies: [
+                "CSI", "RPC", "Persistence", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking", "Units",
+                "Errors", "Settings", argumentParser, unixSignals, systemPackage,
+            ],
             swiftSettings: swiftSettings),
 
+        .target(
+            name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
+            swiftSettings: swiftSettings),
+        tests("TestSupportTests", ["TestSupport"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
+        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
+        tests(
+            "CSINodeTests",
+            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
+        .target(
+            name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
+            path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
+        tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
+        .testTarget(
+            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
+            swiftSettings: swiftSettings),
     ],
     cxxLanguageStandard: .cxx17
 )

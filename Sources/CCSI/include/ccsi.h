@@ -1,3 +1,0 @@
-#ifndef PERSSD_CCSI_H
-#define PERSSD_CCSI_H
-#endif

@@ -1,0 +1,206 @@
+import Errors
+import Foundation
+import LinuxSystem
+import LocalVolumes
+import Persistence
+import SystemPackage
+
+extension LocalVolumeWork {
+    func publish(
+        _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
+    ) async throws {
+        do {
+            try await makeCurrent(request, progress: progress, opened: opened)
+            progress.enter("mounting")
+            try await mount(request.publication)
+        } catch {
+            // Nothing of a publish that failed stays mounted: the caller may never come back.
+            if isFirst { try? await putAway() }
+            throw PerSSDError(
+                wrapping: error, during: "cannot publish volume \(volume) at \(request.publication.path)")
+        }
+    }
+
+    /// Brings the local copy to the newest generation and, where it is to be written, opens the head.
+    private func makeCurrent(
+        _ request: PublishRequest, progress: WorkProgress, opened: @Sendable () async -> Void
+    ) async throws {
+        while true {
+            let listing = try await environment.catalog.volume(volume)
+            // Refused before anything is moved, where it would be refused afterwards.
+            _ = try listing.head.opening(
+                by: environment.node, expectedEpoch: request.epoch, now: environment.catalog.time)
+            try await settleOldCopy(listing, progress: progress)
+            // Written here under the lease that still holds: ahead of the bucket, whatever is newest there.
+            let isAhead = copy?.state == .dirty
+            try await bringCopy(to: listing, access: request.publication.access, progress: progress)
+            if request.publication.isReadOnly, copy?.state == .clean { return }
+
+            await opened()
+            let head = try await environment.catalog.updateHead(volume, incarnation: listing.record.incarnation) {
+                try $0.opening(by: environment.node, expectedEpoch: request.epoch, now: environment.catalog.time)
+            }
+            memory.withLock { $0.head = head }
+            // Where nobody had granted the lease, another node may have committed while this one restored.
+            guard isAhead || head.value.newest == listing.head.newest else {
+                if copy?.state == .dirty { try await removeCopy() }
+                continue
+            }
+            guard var record = copy else { throw PerSSDError(.internal, "volume \(volume) has no local copy") }
+            record.state = .dirty
+            record.epoch = head.value.epoch
+            record.lastUsed = environment.now
+            try await save(record)
+            return
+        }
+    }
+
+    /// Deals with a local copy that is not this volume's present work: another incarnation's goes, and what was written
+    /// under a lost lease becomes a branch.
+    private func settleOldCopy(_ listing: VolumeListing, progress: WorkProgress) async throws {
+        guard let record = copy else { return }
+        if record.incarnation != listing.record.incarnation.rawValue || record.state == .restoring {
+            try await removeCopy()
+        } else if record.state == .dirty, !isOwn(record, listing.head) {
+            try await keepAsBranch(record, listing, progress: progress)
+        }
+    }
+
+    /// Whether what the copy holds may still be committed.
+    func isOwn(_ record: CopyRecord, _ head: Head) -> Bool {
+        head.lease?.holder == environment.node && head.epoch == record.epoch
+            && head.incarnation.rawValue == record.incarnation
+    }
+
+    private func bringCopy(to listing: VolumeListing, access: Publication.Access, progress: WorkProgress) async throws {
+        let newest = listing.head.newest
+        if let record = copy {
+            // Written under this lease: it is ahead of the bucket.
+            if record.state == .dirty || record.generation == newest?.number { return }
+        }
+        let target = try await self.record(of: newest)
+        var have: MapRoot?
+        var record: CopyRecord
+        if var older = copy {
+            have = try await mapHeld(by: older, in: listing.head)
+            older.state = .restoring
+            record = older
+            if have == nil { try await removeCopy() }
+        } else {
+            record = newRecord(listing)
+        }
+        if copy == nil {
+            record = newRecord(listing)
+            progress.enter("making room in pool \(environment.pool.name)")
+            try await environment.makeRoom(record.sizeBytes)
+            _ = try await environment.pool.create(record)
+            environment.poolChanged()
+        }
+        record.generation = newest?.number ?? 0
+        try await save(record)
+        do {
+            if let target {
+                try await restore(target, have: have, progress: progress)
+                record.state = .clean
+            } else {
+                progress.enter("making a file system")
+                try await format(access)
+                // What mkfs wrote is in no generation.
+                record.state = .dirty
+                record.epoch = listing.head.epoch
+            }
+            record.lastUsed = environment.now
+            if record.state == .clean {
+                try await environment.pool.keepCopy(volume.rawValue, asBaseFor: record.generation)
+                try await save(record)
+            } else {
+                memory.withLock { $0.copy = record }
+            }
+        } catch {
+            // Half a restore is worth nothing, and its room is wanted.
+            try? await detach()
+            try? await removeCopy()
+            throw error
+        }
+    }
+
+    private func newRecord(_ listing: VolumeListing) -> CopyRecord {
+        CopyRecord(
+            volume: volume.rawValue, incarnation: listing.record.incarnation.rawValue, lineage: listing.record.lineage,
+            epoch: listing.head.epoch, generation: 0, state: .restoring, sizeBytes: listing.record.capacityBytes,
+            lastUsed: environment.now)
+    }
+
+    /// The map of the generation that a clean copy is, as the volume's history tells; nil where it is not in it.
+    private func mapHeld(by record: CopyRecord, in head: Head) async throws -> MapRoot? {
+        guard record.state == .clean, record.generation > 0 else { return nil }
+        let steps = Int(clamping: (head.newest?.number ?? 0) - min(record.generation, head.newest?.number ?? 0)) + 1
+        return try await environment.catalog.history(of: head, limit: steps)
+            .first { $0.number == record.generation && $0.incarnation.rawValue == record.incarnation }?.map
+    }
+
+    private func format(_ access: Publication.Access) async throws {
+        guard case .mount(let type, _) = access else { return }
+        try await environment.fileSystems.make(FileSystemKind(parsing: type), on: try await attach())
+    }
+
+    private func mount(_ publication: Publication) async throws {
+        let publisher = environment.publisher
+        let device = try await attach()
+        switch publication.access {
+        case .mount(let type, let flags):
+            let kind = try FileSystemKind(parsing: type)
+            var options = try MountOptions(parsing: flags ?? [])
+            // What nobody here may write stays the generation that it is, to the last bit.
+            if copy?.state == .clean { options.isReadOnly = true }
+            if try await publisher.stagedPath(of: volume.rawValue) == nil {
+                try await environment.fileSystems.prepareForMount(kind, on: device)
+            }
+            _ = try await publisher.stage(volume.rawValue, device: device, kind: kind, options: options)
+            try await publisher.publish(volume.rawValue, at: publication.path, readOnly: publication.isReadOnly)
+        case .block:
+            try await publisher.publishDevice(device, at: publication.path, readOnly: publication.isReadOnly)
+        }
+    }
+
+    func unpublish(path: String, isLast: Bool) async throws {
+        do {
+            try await environment.publisher.unpublish(device: memory.withLock { $0.device }, from: path)
+            if isLast { try await putAway() }
+        } catch {
+            throw PerSSDError(wrapping: error, during: "cannot unpublish volume \(volume) from \(path)")
+        }
+    }
+
+    /// The volume's device, for as long as it is attached.
+    func attach() async throws -> FilePath {
+        let device = try await environment.pool.attach(volume.rawValue)
+        memory.withLock { $0.device = device }
+        return device
+    }
+
+    func detach() async throws {
+        try await environment.pool.detach(volume.rawValue)
+        memory.withLock { $0.device = nil }
+    }
+
+    /// Unmounts the file system and lets the device go: nothing writes the local copy after this.
+    private func putAway() async throws {
+        let publisher = environment.publisher
+        if copy?.state == .dirty, try await publisher.stagedPath(of: volume.rawValue) != nil {
+            // What was deleted need not be sent. That a file system cannot trim costs only that.
+            do {
+                _ = try await publisher.trim(volume.rawValue)
+            } catch {
+                environment.logger.debug("cannot trim: \(error)", metadata: ["volume": "\(volume)"])
+            }
+        }
+        try await publisher.unstage(volume.rawValue)
+        try await detach()
+    }
+}
+
+extension NodeEnvironment {
+    /// Seconds since 1970.
+    var now: Int64 { Int64(catalog.time.timeIntervalSince1970) }
+}

@@ -1,0 +1,164 @@
+import Errors
+import Foundation
+import LocalVolumes
+import Persistence
+
+extension LocalVolumeWork {
+    func stageOut(
+        progress: WorkProgress, cutMade: @Sendable (_ isIndependent: Bool) async -> Void,
+        isClosing: @Sendable () async -> Bool
+    ) async throws {
+        do {
+            guard let record = copy, record.state == .dirty else {
+                await cutMade(false)
+                return try await closeHead(isClosing: isClosing)
+            }
+            guard let head = try await ownHead(record) else {
+                await cutMade(false)
+                return try await keepLostWork(record, progress: progress, isClosing: isClosing)
+            }
+            try await stageOut(record, head: head, progress: progress, cutMade: cutMade, isClosing: isClosing)
+        } catch {
+            throw PerSSDError(wrapping: error, during: "cannot stage out volume \(volume)")
+        }
+    }
+
+    /// The head, where what the copy holds may be committed; nil where the lease is lost or the volume deleted.
+    private func ownHead(_ record: CopyRecord) async throws -> Versioned<Head>? {
+        if let known = memory.withLock({ $0.head }), isOwn(record, known.value) { return known }
+        do {
+            let head = try await environment.catalog.head(volume)
+            memory.withLock { $0.head = head }
+            return isOwn(record, head.value) ? head : nil
+        } catch let error as PerSSDError where error.code == .notFound {
+            return nil
+        }
+    }
+
+    private func stageOut(
+        _ record: CopyRecord, head: Versioned<Head>, progress: WorkProgress,
+        cutMade: @Sendable (_ isIndependent: Bool) async -> Void, isClosing: @Sendable () async -> Bool
+    ) async throws {
+        let pool = environment.pool
+        let cut = try await pool.cut(volume.rawValue)
+        let cutAt = environment.catalog.time
+        await cutMade(cut.isIndependent)
+        do {
+            let parent = try await self.record(of: head.value.newest)
+            let staged = try await send(cut, parent: parent, record: record, progress: progress)
+            progress.enter("committing")
+            let committed = try await commit(
+                staged, of: record, parent: parent, head: head, cutAt: cutAt, isClosing: isClosing)
+            var record = copy ?? record
+            record.generation = committed.generation
+            record.state = committed.isClosed ? .clean : .dirty
+            record.lastUsed = environment.now
+            try await pool.keep(cut, asBaseFor: committed.generation)
+            try await save(record)
+            environment.poolChanged()
+        } catch {
+            try? await pool.discard(cut)
+            throw error
+        }
+    }
+
+    /// Makes what was sent the newest generation, where it differs from the one before, and closes the head where
+    /// nothing is published.
+    private func commit(
+        _ staged: StagedOut, of record: CopyRecord, parent: GenerationRecord?, head: Versioned<Head>, cutAt: Date,
+        isClosing: @Sendable () async -> Bool
+    ) async throws -> (generation: UInt64, isClosed: Bool) {
+        let catalog = environment.catalog
+        let node = environment.node
+        var next: (reference: GenerationReference, record: GenerationRecord)?
+        if staged.map != parent?.map {
+            guard let incarnation = Incarnation(record.incarnation) else {
+                throw PerSSDError(.corrupt, "the record of the local copy of volume \(volume) has no incarnation")
+            }
+            let generation = GenerationRecord(
+                volume: volume, incarnation: incarnation, lineage: record.lineage,
+                number: (head.value.newest?.number ?? 0) + 1, parent: head.value.newest, epoch: record.epoch,
+                map: staged.map,
+                provenance: staged.provenance(node: node, cutAt: cutAt, stagedOutAt: catalog.time))
+            next = (try await catalog.write(generation), generation)
+        }
+        let closes = await isClosing()
+        let time = catalog.time
+        let stands = try await catalog.updateHead(volume, known: head) { head in
+            if let next {
+                return try head.committing(
+                    next.reference, by: node, epoch: record.epoch, closing: closes, now: time)
+            }
+            return closes ? try head.closing(by: node, epoch: record.epoch, now: time) : head
+        }
+        memory.withLock {
+            $0.head = stands
+            if let next { $0.newest = next.record }
+        }
+        return (next?.reference.number ?? parent?.number ?? 0, closes)
+    }
+
+    /// Nothing is written here, but the head may still say that this node has the volume open.
+    private func closeHead(isClosing: @Sendable () async -> Bool) async throws {
+        guard await isClosing() else { return }
+        do {
+            let node = environment.node
+            let time = environment.catalog.time
+            let head = try await environment.catalog.updateHead(volume) { head in
+                guard head.lease?.holder == node, head.lease?.state == .open else { return head }
+                return try head.closing(by: node, epoch: head.epoch, now: time)
+            }
+            memory.withLock { $0.head = head }
+        } catch let error as PerSSDError where error.code == .notFound {
+            // The volume is deleted.
+        }
+    }
+
+    private func keepLostWork(
+        _ record: CopyRecord, progress: WorkProgress, isClosing: @Sendable () async -> Bool
+    ) async throws {
+        guard await isClosing() else {
+            throw PerSSDError(.failedPrecondition, "node \(environment.node) lost the lease of volume \(volume)")
+        }
+        let listing: VolumeListing
+        do {
+            listing = try await environment.catalog.volume(volume)
+        } catch let error as PerSSDError where error.code == .notFound {
+            environment.logger.warning(
+                "the volume was deleted after its lease had been revoked: its local copy goes",
+                metadata: ["volume": "\(volume)"])
+            return try await removeCopy()
+        }
+        guard listing.record.incarnation.rawValue == record.incarnation else { return try await removeCopy() }
+        try await keepAsBranch(record, listing, progress: progress)
+    }
+
+    /// Stages out what a fenced node had written, under its own name, and lets the local copy go.
+    func keepAsBranch(_ record: CopyRecord, _ listing: VolumeListing, progress: WorkProgress) async throws {
+        progress.enter("keeping uncommitted work as a branch")
+        let pool = environment.pool
+        let cut = try await pool.cut(volume.rawValue)
+        let cutAt = environment.catalog.time
+        do {
+            let distance = Int(
+                clamping: (listing.head.newest?.number ?? 0) - min(record.generation, listing.head.newest?.number ?? 0))
+            let base = try await environment.catalog.history(of: listing.head, limit: distance + 1)
+                .first { $0.number == record.generation }
+            let staged = try await send(cut, parent: base, record: record, progress: progress)
+            let branch = GenerationRecord(
+                volume: volume, incarnation: listing.record.incarnation, lineage: record.lineage,
+                number: record.generation + 1, parent: nil, epoch: record.epoch, map: staged.map,
+                provenance: staged.provenance(
+                    node: environment.node, cutAt: cutAt, stagedOutAt: environment.catalog.time))
+            try await environment.catalog.writeBranch(branch)
+        } catch {
+            try? await pool.discard(cut)
+            throw error
+        }
+        environment.logger.warning(
+            "the lease was lost before all was committed: the work is kept as a branch",
+            metadata: ["volume": "\(volume)", "epoch": "\(record.epoch)", "generation": "\(record.generation)"])
+        try await pool.discard(cut)
+        try await removeCopy()
+    }
+}

@@ -1,0 +1,69 @@
+import Errors
+import Foundation
+import LocalVolumes
+import Persistence
+import Synchronization
+import SystemPackage
+
+/// The work on one volume's real things: its local copy in the pool, its mounts, its records in the bucket.
+///
+/// `VolumeActor` calls one piece of access work at a time, and one stage-out beside it.
+final class LocalVolumeWork: VolumeWork {
+    let volume: VolumeID
+    let environment: NodeEnvironment
+    let memory: Mutex<Memory>
+
+    /// What is known without asking the pool or the bucket.
+    struct Memory: Sendable {
+        /// The record of the local copy as it is on disk.
+        var copy: CopyRecord?
+        /// The local copy's block device, while it is attached.
+        var device: FilePath?
+        /// What the volume is; the record of an incarnation does not change.
+        var volume: VolumeRecord?
+        /// The head as this node last wrote or read it.
+        var head: Versioned<Head>?
+        /// The newest generation's record, to save reading it at the next stage-out.
+        var newest: GenerationRecord?
+    }
+
+    init(_ volume: VolumeID, found: LocalCopy?, environment: NodeEnvironment) {
+        self.volume = volume
+        self.environment = environment
+        memory = Mutex(Memory(copy: found?.record, device: found?.device))
+    }
+
+    var copy: CopyRecord? { memory.withLock { $0.copy } }
+
+    /// Makes a record durable, then remembers it.
+    func save(_ record: CopyRecord) async throws {
+        try await environment.pool.save(record)
+        memory.withLock { $0.copy = record }
+    }
+
+    func removeCopy() async throws {
+        try await environment.pool.remove(volume.rawValue)
+        memory.withLock { ($0.copy, $0.device) = (nil, nil) }
+        environment.poolChanged()
+    }
+
+    /// The volume's record.
+    ///
+    /// - Throws: `notFound` where it is deleted.
+    func volumeRecord() async throws -> VolumeRecord {
+        if let known = memory.withLock({ $0.volume }), known.incarnation.rawValue == copy?.incarnation { return known }
+        let record = try await environment.catalog.volume(volume).record
+        memory.withLock { $0.volume = record }
+        return record
+    }
+
+    /// A committed generation's record, read once.
+    func record(of reference: GenerationReference?) async throws -> GenerationRecord? {
+        guard let reference else { return nil }
+        let known = memory.withLock { $0.newest }
+        if let known, known.number == reference.number, known.incarnation == reference.incarnation { return known }
+        let record = try await environment.catalog.generation(reference)
+        memory.withLock { $0.newest = record }
+        return record
+    }
+}

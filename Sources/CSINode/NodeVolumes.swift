@@ -1,0 +1,178 @@
+import Errors
+import Foundation
+import LinuxSystem
+import LocalVolumes
+import Logging
+import Persistence
+import SystemPackage
+import Units
+
+/// The volumes of this node: one actor each, made when it is first asked for, or found at start.
+actor NodeVolumes {
+    private var volumes: [VolumeID: Entry] = [:]
+    private let environment: NodeEnvironment
+
+    private struct Entry {
+        var actor: VolumeActor
+        var work: LocalVolumeWork
+    }
+
+    init(
+        node: NodeReference, catalog: Catalog, pool: any VolumePool, publisher: Publisher, concurrentTransfers: Int,
+        logger: Logger, poolChanged: @escaping @Sendable () -> Void
+    ) {
+        environment = NodeEnvironment(
+            node: node, catalog: catalog, pool: pool, publisher: publisher, fileSystems: FileSystems(), logger: logger,
+            transfers: Permits(concurrentTransfers), makeRoom: { _ in }, poolChanged: poolChanged)
+    }
+
+    /// Takes up what an earlier process, or an earlier life of this machine, has left: what is mounted stays published,
+    /// what is dirty and not mounted is staged out, and what was being restored is gone already.
+    func recover() async throws {
+        let staged = try await environment.publisher.recover()
+        for copy in try await environment.pool.recover() {
+            try await takeUp(copy)
+        }
+        for mount in staged where !volumes.keys.contains(where: { $0.rawValue == mount.volume }) {
+            environment.logger.error("\(mount.path) is mounted, and no local copy in the pool is its")
+        }
+    }
+
+    private func takeUp(_ copy: LocalCopy) async throws {
+        let name = copy.record.volume
+        guard let id = VolumeID(name) else {
+            environment.logger.error("a local copy has no volume's name and is left alone: \(name)")
+            return
+        }
+        environment.logger.info(
+            "found a local copy", metadata: ["volume": "\(id)", "state": "\(copy.record.state.rawValue)"])
+        let targets = try await publications(of: copy)
+        if targets.isEmpty {
+            try await environment.publisher.unstage(name)
+            if copy.record.state == .restoring {
+                // Incomplete, and never to be served.
+                try await environment.pool.remove(name)
+            } else {
+                try await environment.pool.detach(name)
+            }
+        }
+        let isThere = copy.record.state != .restoring
+        let actor = add(
+            id, found: isThere ? LocalCopy(record: copy.record, device: targets.isEmpty ? nil : copy.device) : nil,
+            // Taken for dirty even where its record says clean: the head may have been opened just before the end, and
+            // has to be closed.
+            machine: VolumeMachine(targets: targets, isDirty: true))
+        if targets.isEmpty { try await actor.settle(inBackground: true, until: .now) }
+    }
+
+    private func publications(of copy: LocalCopy) async throws -> [String: Publication] {
+        guard let device = copy.device else { return [:] }
+        let targets = try await environment.publisher.publishedTargets(of: device)
+        guard !targets.isEmpty else { return [:] }
+        var fileSystem = ""
+        if case .fileSystem(let kind) = try await environment.fileSystems.contents(of: device) {
+            fileSystem = kind.rawValue
+        }
+        var found: [String: Publication] = [:]
+        for target in targets {
+            let path = target.path.string
+            found[path] = Publication(
+                path: path, access: target.isBlock ? .block : .mount(fileSystem: fileSystem, flags: nil),
+                isReadOnly: target.isReadOnly, isExclusive: false)
+        }
+        return found
+    }
+
+    /// The volume's record in the bucket, remembered where this node has the volume.
+    ///
+    /// - Throws: `notFound` where it is deleted.
+    func record(of id: VolumeID) async throws -> VolumeRecord {
+        if let entry = volumes[id] { return try await entry.work.volumeRecord() }
+        return try await environment.catalog.volume(id).record
+    }
+
+    /// How full a published volume is.
+    func usage(of id: VolumeID, at path: String) async throws -> VolumeUsageReport {
+        guard let entry = volumes[id],
+            let publication = await entry.actor.targets.first(where: { $0.path == path })
+        else {
+            throw PerSSDError(
+                .notFound, "volume \(id) is not published at \(path) on node \(environment.node.node)",
+                remedy: "publish it there first")
+        }
+        switch publication.access {
+        case .block: return .device(bytes: entry.work.copy?.sizeBytes ?? 0)
+        case .mount: return .fileSystem(try await environment.publisher.stats(of: id.rawValue))
+        }
+    }
+
+    /// The volume's actor; made now if need be.
+    func actor(for id: VolumeID) -> VolumeActor {
+        volumes[id]?.actor ?? add(id, found: nil, machine: VolumeMachine())
+    }
+
+    /// Drops the actor of a volume that this node has nothing of.
+    func forgetIfNothing(_ id: VolumeID) async {
+        guard let entry = volumes[id], entry.work.copy == nil, await entry.actor.retire() else { return }
+        volumes[id] = nil
+    }
+
+    private func add(_ id: VolumeID, found: LocalCopy?, machine: VolumeMachine) -> VolumeActor {
+        var environment = environment
+        environment.makeRoom = { [weak self] bytes in try await self?.makeRoom(bytes) }
+        let work = LocalVolumeWork(id, found: found, environment: environment)
+        var logger = environment.logger
+        logger[metadataKey: "volume"] = "\(id)"
+        let actor = VolumeActor(id, found: machine, work: work, logger: logger)
+        volumes[id] = Entry(actor: actor, work: work)
+        return actor
+    }
+
+    /// What the node's record says of the pool.
+    func poolReport() async throws -> NodeRecord.PoolReport {
+        let usage = try await environment.pool.usage()
+        return NodeRecord.PoolReport(
+            name: environment.pool.name, totalBytes: usage.totalBytes, freeBytes: usage.freeBytes,
+            evictableBytes: await evictable().reduce(0) { $0 + $1.copy.sizeBytes })
+    }
+
+    private func evictable() async -> [(id: VolumeID, copy: CopyRecord)] {
+        var found: [(id: VolumeID, copy: CopyRecord)] = []
+        for (id, entry) in volumes {
+            if let copy = entry.work.copy, copy.state == .clean, await entry.actor.isIdle { found.append((id, copy)) }
+        }
+        return found.sorted { $0.copy.lastUsed < $1.copy.lastUsed }
+    }
+
+    /// Lets clean local copies that nobody uses go, least recently used first, until `bytes` are free.
+    ///
+    /// - Throws: `resourceExhausted`, with the sizes, where all of them together would not make enough room.
+    func makeRoom(_ bytes: UInt64) async throws {
+        let pool = environment.pool
+        var free = try await pool.usage().freeBytes
+        guard free < bytes else { return }
+        let candidates = await evictable()
+        let possible = candidates.reduce(free) { $0 + $1.copy.sizeBytes }
+        guard possible >= bytes else {
+            throw PerSSDError(
+                .resourceExhausted,
+                "pool \(pool.name) (\(pool.location)) has \(ByteCount(free)) free and "
+                    + "\(ByteCount(possible - free)) in local copies that could be evicted, and \(ByteCount(bytes)) "
+                    + "are needed",
+                remedy: "make the pool larger, or unpublish volumes on this node")
+        }
+        for (id, copy) in candidates where free < bytes {
+            guard let entry = volumes[id], await entry.actor.retire() else { continue }
+            try await pool.remove(copy.volume)
+            volumes[id] = nil
+            environment.logger.info("evicted a clean local copy", metadata: ["volume": "\(id)"])
+            free = try await pool.usage().freeBytes
+        }
+    }
+}
+
+/// How full a volume is.
+enum VolumeUsageReport: Sendable {
+    case device(bytes: UInt64)
+    case fileSystem(FileSystemStats)
+}

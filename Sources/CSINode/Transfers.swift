@@ -1,0 +1,56 @@
+import Errors
+import Foundation
+import LocalVolumes
+import Persistence
+
+/// What a stage-out sent, and what it took.
+struct StagedOut: Sendable {
+    var map: MapRoot
+    var statistics: TransferStatistics
+
+    func provenance(node: NodeReference, cutAt: Date, stagedOutAt: Date) -> Provenance {
+        Provenance(
+            node: node, cutAt: cutAt, stagedOutAt: stagedOutAt, readBytes: statistics.readBytes,
+            changedBytes: statistics.plainBytes, sentBytes: statistics.sentBytes)
+    }
+}
+
+extension LocalVolumeWork {
+    /// Sends what the cut has that the parent has not.
+    func send(
+        _ cut: Cut, parent: GenerationRecord?, record: CopyRecord, progress: WorkProgress
+    ) async throws -> StagedOut {
+        let volumeRecord = try await volumeRecord()
+        let changed = try await changes(in: cut, since: parent, record: record)
+        var options = StageOutOptions(compressionLevel: volumeRecord.parameters.compressionLevel)
+        options.blockSize = try BlockSize(bytes: volumeRecord.parameters.blockSize)
+        let stageOut = StageOut(store: environment.catalog.store, lineage: record.lineage, options: options)
+        return try await environment.transfers.run {
+            progress.enter("staging out") { stageOut.meter.progress }
+            let result = try await stageOut.run(
+                source: try FileBlockSource(path: cut.path), changed: changed, parent: parent?.map)
+            return StagedOut(map: result.root, statistics: result.statistics)
+        }
+    }
+
+    /// The parts that differ from the parent, where the copy descends from it and the pool can tell.
+    private func changes(
+        in cut: Cut, since parent: GenerationRecord?, record: CopyRecord
+    ) async throws -> ChangedRanges {
+        guard let parent, parent.number == record.generation,
+            let ranges = try await environment.pool.changes(in: cut, since: parent.number)
+        else { return .unknown }
+        return .only(ranges)
+    }
+
+    /// Brings the local copy to a generation, from the one it is, if any, or from nothing.
+    func restore(_ target: GenerationRecord, have: MapRoot?, progress: WorkProgress) async throws {
+        let device = try await attach()
+        let restore = Restore(store: environment.catalog.store, lineage: target.lineage)
+        try await environment.transfers.run {
+            progress.enter("restoring") { restore.meter.progress }
+            let contents: SinkContents = have.map { .map($0) } ?? .zeros
+            try await restore.run(target.map, to: try FileBlockSink(path: device), have: contents)
+        }
+    }
+}

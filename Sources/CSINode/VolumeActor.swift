@@ -1,0 +1,222 @@
+import Errors
+import Logging
+import Persistence
+
+/// What an RPC asks of a volume, beyond where it is to be published.
+struct PublishRequest: Sendable {
+    var publication: Publication
+    /// The epoch that the controller granted, from the publish context; nil where nobody attached the volume.
+    var epoch: UInt64?
+}
+
+/// What has to be done to a volume's local copy, device, mounts and records. One implementation works on the real
+/// things; tests have others that fail where they like.
+protocol VolumeWork: Sendable {
+    /// Makes the local copy current and publishes it.
+    ///
+    /// - Parameter opened: called before the first write can happen.
+    func publish(
+        _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
+    ) async throws
+    /// Takes one target away; with the last one the file system and, where nothing is dirty, the device, too.
+    func unpublish(path: String, isLast: Bool) async throws
+    /// Brings the local copy to the bucket and commits it.
+    ///
+    /// - Parameters:
+    ///   - cutMade: called with whether the copy may be written while the rest goes on.
+    ///   - isClosing: asked right before the commit: whether it closes the head.
+    func stageOut(
+        progress: WorkProgress, cutMade: @Sendable (_ isIndependent: Bool) async -> Void,
+        isClosing: @Sendable () async -> Bool
+    ) async throws
+}
+
+/// Runs one volume's work as `VolumeMachine` allows it, whichever calls come and go meanwhile.
+actor VolumeActor {
+    let volume: VolumeID
+    private var machine: VolumeMachine
+    private var jobs: [VolumeMachine.Work.Track: Job] = [:]
+    private let work: any VolumeWork
+    private let logger: Logger
+    private var retry: Task<Void, Never>?
+    private var failures = 0
+    private var isRetired = false
+
+    /// Pauses between tries of a stage-out that nobody waits for.
+    private static let retryPauses: [Duration] = [.seconds(2), .seconds(10), .seconds(30), .seconds(60), .seconds(300)]
+
+    init(_ volume: VolumeID, found: VolumeMachine, work: any VolumeWork, logger: Logger) {
+        self.volume = volume
+        self.machine = found
+        self.work = work
+        self.logger = logger
+    }
+
+    var targets: [Publication] { Array(machine.targets.values) }
+    var isIdle: Bool { machine.isIdle }
+
+    /// Where the volume is idle, no further work is begun on this object: its local copy may be evicted.
+    func retire() -> Bool {
+        guard machine.isIdle else { return false }
+        isRetired = true
+        return true
+    }
+
+    /// Publishes the volume, or joins the work that does.
+    ///
+    /// - Throws: `aborted` with the progress at the deadline; the work goes on.
+    func publish(_ request: PublishRequest, until deadline: ContinuousClock.Instant) async throws {
+        try await carryOut(until: deadline) {
+            machine.publish(request.publication)
+        } start: { _ in
+            begin(
+                .access, "restoring",
+                work: { [work, isFirst = machine.targets.isEmpty] progress in
+                    try await work.publish(request, isFirst: isFirst, progress: progress) { await self.opened() }
+                },
+                ended: { result in
+                    await self.accessEnded(result) { $0.published(request.publication) }
+                })
+        }
+    }
+
+    /// Unpublishes one target, and with the last one stages the volume out.
+    ///
+    /// - Parameter inBackground: return as soon as the cut is safe from the next writer, instead of when it is committed.
+    func unpublish(path: String, inBackground: Bool, until deadline: ContinuousClock.Instant) async throws {
+        var isDone = false
+        try await carryOut(until: deadline) {
+            // Taking a target away is asked for once; being asked again is how the loop learns that it is done.
+            isDone ? .done : machine.unpublish(path: path)
+        } start: { _ in
+            isDone = true
+            let isLast = machine.targets.keys.allSatisfy { $0 == path }
+            begin(
+                .access, "unmounting",
+                work: { [work] _ in try await work.unpublish(path: path, isLast: isLast) },
+                ended: { result in await self.accessEnded(result) { $0.unpublished(path: path) } })
+        }
+        try await settle(inBackground: inBackground, until: deadline)
+    }
+
+    /// Brings what is dirty and not published to the bucket, or joins the work that does.
+    func settle(inBackground: Bool, until deadline: ContinuousClock.Instant) async throws {
+        if inBackground {
+            if case .start = machine.settle() { beginStageOut() }
+            return
+        }
+        try await carryOut(until: deadline) {
+            machine.settle()
+        } start: { _ in
+            beginStageOut()
+        }
+    }
+
+    // MARK: Work
+
+    private func carryOut(
+        until deadline: ContinuousClock.Instant, ask: () -> VolumeMachine.Step,
+        start: (VolumeMachine.Work) -> Void
+    ) async throws {
+        guard !isRetired else {
+            throw PerSSDError(.aborted, "the local copy of volume \(volume) is being evicted", remedy: "try again")
+        }
+        while true {
+            switch ask() {
+            case .done: return
+            case .refuse(let error): throw error
+            case .start(let work):
+                start(work)
+                try await jobs[work.track]?.wait(until: deadline)
+            case .join(let track):
+                try await jobs[track]?.wait(until: deadline)
+                return
+            case .await(let track):
+                try await outlast(jobs[track], until: deadline)
+            case .stop(let track):
+                jobs[track]?.cancel()
+                try await outlast(jobs[track], until: deadline)
+            }
+        }
+    }
+
+    /// Waits until a job is over, however it ends.
+    private func outlast(_ job: Job?, until deadline: ContinuousClock.Instant) async throws {
+        do {
+            try await job?.wait(until: deadline)
+        } catch {
+            if job?.result == nil { throw error }
+        }
+    }
+
+    private func begin(
+        _ track: VolumeMachine.Work.Track, _ title: String,
+        work: @escaping @Sendable (WorkProgress) async throws -> Void,
+        ended: @escaping @Sendable (Result<Void, PerSSDError>) async -> Void
+    ) {
+        let progress = WorkProgress(title)
+        jobs[track] = Job(progress: progress, work: { try await work(progress) }, ended: ended)
+    }
+
+    private func beginStageOut() {
+        begin(
+            .stageOut, "staging out",
+            work: { [work] progress in
+                try await work.stageOut(progress: progress) {
+                    await self.cutMade(isIndependent: $0)
+                } isClosing: {
+                    await self.beginClosing()
+                }
+            },
+            ended: { await self.stageOutEnded($0) })
+    }
+
+    private func beginClosing() -> Bool { machine.beginClosing() }
+    private func opened() { machine.opened() }
+    private func cutMade(isIndependent: Bool) { machine.cutMade(isIndependent: isIndependent) }
+
+    private func accessEnded(_ result: Result<Void, PerSSDError>, _ succeeded: (inout VolumeMachine) -> Void) {
+        switch result {
+        case .success: succeeded(&machine)
+        case .failure(let error):
+            machine.accessFailed()
+            logger.warning("\(error)", metadata: ["volume": "\(volume)"])
+            // A publish that failed after the volume was opened leaves it dirty, and nobody may ever ask again.
+            if machine.targets.isEmpty, machine.isDirty { scheduleRetry() }
+        }
+    }
+
+    private func stageOutEnded(_ result: Result<Void, PerSSDError>) {
+        switch result {
+        case .success:
+            failures = 0
+            machine.committed()
+            // A publish that failed while this ran has left nothing that would ask again.
+            if machine.targets.isEmpty, machine.access == .none, machine.isDirty { scheduleRetry() }
+        case .failure(let error):
+            machine.stageOutFailed()
+            logger.error("\(error)", metadata: ["volume": "\(volume)"])
+            scheduleRetry()
+        }
+    }
+
+    /// Work that nobody waits for is tried again by itself, ever more seldom.
+    private func scheduleRetry() {
+        let pause = Self.retryPauses[min(failures, Self.retryPauses.count - 1)]
+        failures += 1
+        retry?.cancel()
+        retry = Task { [weak self] in
+            guard (try? await Task.sleep(for: pause)) != nil else { return }
+            try? await self?.settle(inBackground: true, until: .now)
+        }
+    }
+}
+
+extension VolumeMachine.Work {
+    var track: Track {
+        switch self {
+        case .publish, .unpublish: .access
+        case .stageOut: .stageOut
+        }
+    }
+}

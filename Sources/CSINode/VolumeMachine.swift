@@ -1,0 +1,237 @@
+import Errors
+
+/// What may happen next to one volume on this node: pure, so that every order of calls, ends and failures can be tried
+/// without a device. `VolumeActor` does what it says.
+///
+/// Two tracks. *Access* is publishing or unpublishing one target: one at a time. *Stage-out* runs beside it, but the
+/// volume is opened for writing only once the cut it sends is independent of the local copy.
+struct VolumeMachine: Sendable, Hashable {
+    /// What is published where.
+    private(set) var targets: [String: Publication] = [:]
+    private(set) var access: Access = .none
+    private(set) var stageOut: StageOut = .none
+    /// Whether the local copy holds, or may hold, what no generation holds. Writing is never seen, so a volume published
+    /// for writing is dirty.
+    private(set) var isDirty: Bool
+
+    enum Access: Sendable, Hashable {
+        case none
+        case publishing(Publication)
+        case unpublishing(path: String)
+    }
+
+    enum StageOut: Sendable, Hashable {
+        case none
+        /// Nobody may write until the cut is made, or, where cuts depend on the local copy, until it is staged out.
+        case cutting
+        /// The cut is staged out from a picture of its own; `writtenSince`: the volume was opened again after it.
+        case sending(writtenSince: Bool)
+        /// The cut is the local copy itself.
+        case sendingCopy
+        /// All is sent, nothing was written since the cut, and the head is being marked closed with the commit: nobody
+        /// opens the volume until that is done, or the head would say closed while a pod writes.
+        case closing
+    }
+
+    /// What the caller is to do.
+    enum Step: Sendable, Equatable {
+        /// It is so already.
+        case done
+        case start(Work)
+        /// The same work is under way: its result is the caller's, too.
+        case join(Work.Track)
+        /// Other work has to end first, whatever its result; then ask again.
+        case await(Work.Track)
+        /// The caller wants the contrary of what is under way: stop it, and ask again.
+        case stop(Work.Track)
+        case refuse(PerSSDError)
+
+        static func == (a: Step, b: Step) -> Bool {
+            switch (a, b) {
+            case (.done, .done): true
+            case (.start(let a), .start(let b)): a == b
+            case (.join(let a), .join(let b)): a == b
+            case (.await(let a), .await(let b)): a == b
+            case (.stop(let a), .stop(let b)): a == b
+            case (.refuse(let a), .refuse(let b)): a.code == b.code && a.message == b.message
+            default: false
+            }
+        }
+    }
+
+    enum Work: Sendable, Equatable {
+        case publish(Publication)
+        case unpublish(path: String)
+        case stageOut
+
+        enum Track: Sendable, Equatable { case access, stageOut }
+    }
+
+    /// - Parameters:
+    ///   - targets: what a start finds mounted.
+    ///   - isDirty: what the local copy's record says.
+    init(targets: [String: Publication] = [:], isDirty: Bool = false) {
+        for target in targets.values { self.targets[target.path] = target }
+        self.isDirty = isDirty
+    }
+
+    /// Nothing is published, under way or uncommitted: the local copy can be evicted.
+    var isIdle: Bool { targets.isEmpty && access == .none && stageOut == .none && !isDirty }
+
+    // MARK: What callers want
+
+    mutating func publish(_ wanted: Publication) -> Step {
+        switch access {
+        case .publishing(let current) where current == wanted: return .join(.access)
+        case .publishing, .unpublishing: return .await(.access)
+        case .none: break
+        }
+        if let existing = targets[wanted.path] {
+            guard !existing.isSame(as: wanted) else { return .done }
+            return .refuse(
+                PerSSDError(
+                    .alreadyExists, "the volume is published at \(wanted.path) in another way: \(existing)",
+                    remedy: "unpublish it there first"))
+        }
+        if let other = targets.values.first(where: { $0.isExclusive || wanted.isExclusive }) {
+            return .refuse(
+                PerSSDError(
+                    .failedPrecondition,
+                    "the volume has access mode SINGLE_NODE_SINGLE_WRITER and is published at \(other.path) already",
+                    remedy: "wait until the pod that uses it is gone, or use access mode ReadWriteOnce"))
+        }
+        if let other = targets.values.first(where: { !$0.access.goes(with: wanted.access) }) {
+            return .refuse(
+                PerSSDError(
+                    .failedPrecondition,
+                    "the volume is published at \(other.path) as \(other.access), which does not go with \(wanted.access)",
+                    remedy: "unpublish it there first"))
+        }
+        switch stageOut {
+        case .none, .sending: break
+        case .cutting, .sendingCopy, .closing: return .await(.stageOut)
+        }
+        access = .publishing(wanted)
+        return .start(.publish(wanted))
+    }
+
+    mutating func unpublish(path: String) -> Step {
+        switch access {
+        case .publishing(let current) where current.path == path: return .stop(.access)
+        case .unpublishing(let current) where current == path: return .join(.access)
+        case .publishing, .unpublishing: return .await(.access)
+        case .none: break
+        }
+        access = .unpublishing(path: path)
+        return .start(.unpublish(path: path))
+    }
+
+    /// Asked after an unpublish, and by retries: brings what is dirty and no longer used to the bucket.
+    mutating func settle() -> Step {
+        guard targets.isEmpty else { return .done }
+        switch stageOut {
+        case .cutting, .sendingCopy, .closing, .sending(writtenSince: false): return .join(.stageOut)
+        case .sending(writtenSince: true): return .await(.stageOut)
+        case .none: break
+        }
+        guard access == .none else { return .await(.access) }
+        guard isDirty else { return .done }
+        stageOut = .cutting
+        return .start(.stageOut)
+    }
+
+    // MARK: What has happened
+
+    mutating func published(_ publication: Publication) {
+        access = .none
+        targets[publication.path] = publication
+    }
+
+    /// The local copy is about to be opened for writing.
+    mutating func opened() {
+        isDirty = true
+        if case .sending = stageOut { stageOut = .sending(writtenSince: true) }
+    }
+
+    mutating func unpublished(path: String) {
+        access = .none
+        targets[path] = nil
+    }
+
+    /// The work on access failed; what is published is as it was.
+    mutating func accessFailed() { access = .none }
+
+    mutating func cutMade(isIndependent: Bool) {
+        guard stageOut == .cutting else { return }
+        stageOut = isIndependent ? .sending(writtenSince: false) : .sendingCopy
+    }
+
+    /// Asked right before the commit.
+    ///
+    /// - Returns: whether the commit also closes the head. Then nothing is opened until the stage-out is over.
+    mutating func beginClosing() -> Bool {
+        guard targets.isEmpty, access == .none, stageOut == .sendingCopy || stageOut == .sending(writtenSince: false)
+        else { return false }
+        stageOut = .closing
+        return true
+    }
+
+    /// The cut is committed. Where the head was not closed with it, the volume stays dirty, and another stage-out, of
+    /// nothing if nothing was written, will close it.
+    mutating func committed() {
+        if stageOut == .closing { isDirty = false }
+        stageOut = .none
+    }
+
+    /// The stage-out failed: the volume stays dirty, and the next try begins anew.
+    mutating func stageOutFailed() { stageOut = .none }
+
+    /// The local copy is gone, or is exactly a generation again.
+    mutating func becameClean() { isDirty = false }
+}
+
+/// One target of a volume on this node.
+struct Publication: Sendable, Hashable, CustomStringConvertible {
+    enum Access: Sendable, Hashable, CustomStringConvertible {
+        /// A file system, with the mount flags asked for; nil where a start found it mounted and nobody knows.
+        case mount(fileSystem: String, flags: [String]?)
+        /// The raw device.
+        case block
+
+        /// Whether both can be had of one device at the same time.
+        func goes(with other: Access) -> Bool {
+            switch (self, other) {
+            case (.mount(let a, _), .mount(let b, _)): a == b
+            case (.block, .block): true
+            case (.mount, .block), (.block, .mount): false
+            }
+        }
+
+        func isSame(as other: Access) -> Bool {
+            guard case .mount(let a, let flags) = self, case .mount(let b, let otherFlags) = other else {
+                return self == other
+            }
+            return a == b && (flags == nil || otherFlags == nil || flags == otherFlags)
+        }
+
+        var description: String {
+            switch self {
+            case .mount(let fileSystem, let flags): ([fileSystem] + (flags ?? [])).joined(separator: " ")
+            case .block: "raw block"
+            }
+        }
+    }
+
+    var path: String
+    var access: Access
+    var isReadOnly: Bool
+    /// SINGLE_NODE_SINGLE_WRITER: no second target.
+    var isExclusive: Bool
+
+    /// Whether a request for `other` asks for what is there.
+    func isSame(as other: Publication) -> Bool {
+        path == other.path && isReadOnly == other.isReadOnly && access.isSame(as: other.access)
+    }
+
+    var description: String { "\(access), \(isReadOnly ? "read-only" : "read-write")" }
+}

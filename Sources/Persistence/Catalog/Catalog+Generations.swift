@@ -1,0 +1,120 @@
+import Digests
+import Errors
+
+extension Catalog {
+    /// Puts a generation's record into the bucket, for a commit to name. What stands under its number uncommitted, from a
+    /// try that died, is overwritten, unless a writer with a newer lease left it. What is committed never is.
+    ///
+    /// - Throws: `failedPrecondition` where a later epoch wrote a record of this number, or the head has another epoch
+    ///   by now: the caller has been fenced; `conflict` where another record of this number is committed.
+    public func write(_ record: GenerationRecord) async throws -> GenerationReference {
+        let key = try CatalogKey.generation(record.volume, record.incarnation, record.number)
+        let bytes = try record.encoded()
+        let reference = GenerationReference(
+            volume: record.volume, incarnation: record.incarnation, number: record.number,
+            digest: SHA256.digest(bytes))
+        var condition = WriteCondition.absent
+        for _ in 0..<Self.patience {
+            do {
+                _ = try await store.write(key, bytes, condition: condition)
+                return reference
+            } catch let error as PerSSDError where error.code == .conflict {
+                guard let object = try await store.read(key) else {
+                    condition = .absent
+                    continue
+                }
+                if object.bytes == bytes { return reference }
+                let standing = try GenerationRecord(decoding: object.bytes, from: key)
+                guard standing.epoch <= record.epoch else {
+                    throw PerSSDError(
+                        .failedPrecondition,
+                        "generation \(record.number) of volume \(record.volume) has been written at epoch "
+                            + "\(standing.epoch) by node \(standing.provenance.node), after this node's epoch "
+                            + "\(record.epoch)",
+                        remedy: "what this node wrote is kept on it as a branch")
+                }
+                try await requireUncommitted(record)
+                condition = .matches(object.etag)
+            }
+        }
+        throw PerSSDError(.aborted, "\(reference) is being written by several processes at once", remedy: "try again")
+    }
+
+    /// Keeps what a fenced node had written since generation `record.number - 1`, under the epoch that it lost.
+    ///
+    /// Nothing refers to a branch but its place, so a second try simply replaces the first.
+    public func writeBranch(_ record: GenerationRecord) async throws {
+        let key = try CatalogKey.branch(record.volume, record.incarnation, epoch: record.epoch)
+        _ = try await store.write(key, try record.encoded(), condition: .none)
+    }
+
+    /// The branches of a volume's present incarnation, by ascending epoch.
+    public func branches(of volume: VolumeID, _ incarnation: Incarnation) async throws -> [GenerationRecord] {
+        var found: [GenerationRecord] = []
+        let folder = CatalogKey.branches(volume, incarnation)
+        for object in try await store.list(prefix: folder, after: nil, limit: 1000) {
+            guard let stored = try await store.read(object.key) else { continue }
+            let branch = try GenerationRecord(decoding: stored.bytes, from: object.key)
+            guard try CatalogKey.branch(volume, incarnation, epoch: branch.epoch) == object.key else {
+                throw PerSSDError(.corrupt, "object \(object.key) holds the branch of another volume or epoch")
+            }
+            found.append(branch)
+        }
+        return found.sorted { $0.epoch < $1.epoch }
+    }
+
+    /// That a record may take the place of another one of its number.
+    ///
+    /// Asked after the standing record's version is known: while the head is still at the writer's epoch, nobody else
+    /// can commit that version afterwards.
+    private func requireUncommitted(_ record: GenerationRecord) async throws {
+        let head = try await head(record.volume).value
+        guard head.incarnation == record.incarnation else { throw Self.noVolume(record.volume) }
+        guard head.epoch == record.epoch else {
+            throw PerSSDError(
+                .failedPrecondition,
+                "volume \(record.volume) is at epoch \(head.epoch), after the epoch \(record.epoch) at which node "
+                    + "\(record.provenance.node) writes generation \(record.number)",
+                remedy: "what this node wrote is kept on it as a branch")
+        }
+        guard record.number > head.newest?.number ?? 0 else {
+            throw PerSSDError(
+                .conflict,
+                "another generation \(record.number) of volume \(record.volume) is committed already: the newest is "
+                    + "\(head.newest?.number ?? 0)")
+        }
+    }
+
+    /// The record that a reference names.
+    ///
+    /// - Throws: `corrupt` where it is missing or is not the one that was committed.
+    public func generation(_ reference: GenerationReference) async throws -> GenerationRecord {
+        let key = try CatalogKey.generation(reference.volume, reference.incarnation, reference.number)
+        guard let object = try await store.read(key) else {
+            throw PerSSDError(
+                .corrupt, "the record of \(reference), object \(key), is missing from \(store.location)",
+                remedy: "bring the object back from a version or a backup of the bucket")
+        }
+        guard SHA256.digest(object.bytes) == reference.digest else {
+            throw PerSSDError(
+                .corrupt,
+                "object \(key) is not the record of \(reference) that was committed: its SHA-256 differs",
+                remedy: "bring the object back from a version or a backup of the bucket")
+        }
+        return try GenerationRecord(decoding: object.bytes, from: key)
+    }
+
+    /// A volume's committed generations, newest first, each proved by the next one's, or the head's, digest.
+    ///
+    /// - Parameter limit: how many at the most.
+    public func history(of head: Head, limit: Int) async throws -> [GenerationRecord] {
+        var records: [GenerationRecord] = []
+        var next = head.newest
+        while let reference = next, records.count < limit {
+            let record = try await generation(reference)
+            records.append(record)
+            next = record.parent
+        }
+        return records
+    }
+}

@@ -1,0 +1,227 @@
+import Digests
+import Errors
+import Foundation
+
+/// What a CreateVolume asks for.
+public struct NewVolume: Sendable {
+    public var name: String
+    /// Bounds of the capacity; 0 for none. What is made is `VolumeSize.choose`'s answer.
+    public var requiredBytes: Int64
+    public var limitBytes: Int64
+    public var parameters: VolumeParameters
+    public var claim: VolumeRecord.Claim?
+
+    public init(
+        name: String, requiredBytes: Int64, limitBytes: Int64, parameters: VolumeParameters, claim: VolumeRecord.Claim?
+    ) {
+        self.name = name
+        self.requiredBytes = requiredBytes
+        self.limitBytes = limitBytes
+        self.parameters = parameters
+        self.claim = claim
+    }
+}
+
+/// A volume as listings show it.
+public struct VolumeListing: Sendable {
+    public var record: VolumeRecord
+    public var head: Head
+}
+
+extension Catalog {
+    /// Makes a volume, or finds the one that an earlier try made.
+    ///
+    /// - Throws: `alreadyExists` where the name is taken by a volume of another size or with other parameters.
+    public func createVolume(_ new: NewVolume) async throws -> VolumeRecord {
+        let id = VolumeID(name: new.name)
+        let capacityBytes = try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
+        for _ in 0..<Self.patience {
+            // Another incarnation for each try: the one before may have been deleted.
+            let record = VolumeRecord(
+                volume: id, incarnation: Incarnation(), lineage: randomBytes(16).hex, name: new.name,
+                capacityBytes: capacityBytes, parameters: new.parameters, claim: new.claim, createdAt: time)
+            let over = try await endedIncarnation(of: id)
+            // A deletion that died half-way may have left some.
+            if let over { try await removeAll(below: CatalogKey.generations(id, over)) }
+            let standing = try await establish(record, at: CatalogKey.volume(id)) { existing in
+                existing.deletedAt != nil || existing.incarnation == over
+            }
+            try requireSame(standing.value, new)
+            _ = try await establish(
+                Head(volume: id, incarnation: standing.value.incarnation), at: CatalogKey.head(id)
+            ) { $0.deletedAt != nil && $0.incarnation != standing.value.incarnation }
+            // Only what both objects say now counts: a deletion may have come between.
+            do {
+                return try await volume(id).record
+            } catch let error as PerSSDError where error.code == .notFound {
+                try Task.checkCancellation()
+            }
+        }
+        throw PerSSDError(
+            .aborted, "volume '\(new.name)' is being deleted and created at the same time", remedy: "try again")
+    }
+
+    /// The volume's record.
+    ///
+    /// - Throws: `notFound` where there is no such volume, or it is deleted, or not yet made whole.
+    public func volume(_ id: VolumeID) async throws -> VolumeListing {
+        async let record = load(VolumeRecord.self, at: CatalogKey.volume(id))
+        async let head = load(Head.self, at: CatalogKey.head(id))
+        guard let record = try await record?.value, let head = try await head?.value, record.deletedAt == nil,
+            head.deletedAt == nil, record.incarnation == head.incarnation
+        else { throw Self.noVolume(id) }
+        return VolumeListing(record: record, head: head)
+    }
+
+    /// The head with its version.
+    ///
+    /// - Throws: `notFound`, as `volume(_:)`.
+    public func head(_ id: VolumeID) async throws -> Versioned<Head> {
+        guard let head = try await load(Head.self, at: CatalogKey.head(id)), head.value.deletedAt == nil else {
+            throw Self.noVolume(id)
+        }
+        return head
+    }
+
+    /// Takes a head one step further by compare-and-swap.
+    ///
+    /// - Parameters:
+    ///   - incarnation: the volume's life that the caller means; another one is `notFound`. nil for whichever it is.
+    ///   - known: the head as last seen, to save reading it; where it is out of date it is read.
+    ///   - step: pure; may run several times. A head that it does not change is not written.
+    /// - Returns: the head that stands.
+    public func updateHead(
+        _ id: VolumeID, incarnation: Incarnation? = nil, known: Versioned<Head>? = nil,
+        _ step: (Head) throws -> Head
+    ) async throws -> Versioned<Head> {
+        var known = known
+        while true {
+            let current: Versioned<Head>
+            let isFresh = known == nil
+            if let known { current = known } else { current = try await head(id) }
+            guard incarnation == nil || current.value.incarnation == incarnation else {
+                if isFresh { throw Self.noVolume(id) }
+                known = nil
+                continue
+            }
+            let next: Head
+            do {
+                next = try step(current.value)
+            } catch  where !isFresh {
+                // A refusal that rests on an old head may be wrong.
+                known = nil
+                continue
+            }
+            if next == current.value {
+                if isFresh { return current }
+                known = nil
+                continue
+            }
+            do {
+                let etag = try await save(next, at: CatalogKey.head(id), condition: .matches(current.etag))
+                return Versioned(next, etag)
+            } catch let error as PerSSDError where error.code == .conflict {
+                known = nil
+                try Task.checkCancellation()
+            }
+        }
+    }
+
+    /// Deletes a volume; fine where there is none. Its packs are left to the collection of garbage.
+    ///
+    /// The head says that it is deleted before anything goes, so a deletion that dies half-way is finished by the next
+    /// try, or by the next volume of the name.
+    /// - Throws: `failedPrecondition` while a node holds it.
+    public func deleteVolume(_ id: VolumeID) async throws {
+        guard let head = try await headToDelete(id) else { return }
+        let incarnation = head.value.incarnation
+        if head.value.deletedAt == nil {
+            let deletedAt = time
+            do {
+                // Of this incarnation only: the next one is another volume, which nobody asked to delete.
+                _ = try await updateHead(id, incarnation: incarnation, known: head) { try $0.deleting(now: deletedAt) }
+            } catch let error as PerSSDError where error.code == .notFound {
+                // Another process deleted it meanwhile.
+            }
+        }
+        try await removeAll(below: CatalogKey.generations(id, incarnation))
+        try await buryRecord(of: id, incarnation)
+    }
+
+    /// Volumes in the order of their ids.
+    ///
+    /// - Parameter after: the last id of the page before.
+    public func volumes(after: VolumeID?, limit: Int) async throws -> [VolumeListing] {
+        var found: [VolumeListing] = []
+        var last = after?.rawValue
+        while found.count < limit {
+            let wanted = min(limit - found.count, 100)
+            let folders = try await store.listFolders(in: CatalogKey.volumes, after: last, limit: wanted)
+            guard let end = folders.last else { break }
+            // Those that are not there any more are deleted: what is left is their tombstones.
+            found += try await inOrder(folders.compactMap { VolumeID($0) }) { id in
+                do {
+                    return try await volume(id)
+                } catch let error as PerSSDError where error.code == .notFound {
+                    return nil
+                }
+            }
+            last = end
+        }
+        return found
+    }
+
+    /// The head of a volume to delete. Where a creation died before it made the head, a deleted one is made, so that a
+    /// record is never buried before the head says that its incarnation is over.
+    private func headToDelete(_ id: VolumeID) async throws -> Versioned<Head>? {
+        let head = try await load(Head.self, at: CatalogKey.head(id))
+        if let head, head.value.deletedAt == nil { return head }
+        guard let record = try await load(VolumeRecord.self, at: CatalogKey.volume(id)), record.value.deletedAt == nil
+        else { return head }
+        let incarnation = record.value.incarnation
+        var tombstone = Head(volume: id, incarnation: incarnation)
+        tombstone.deletedAt = time
+        return try await establish(tombstone, at: CatalogKey.head(id)) {
+            $0.deletedAt != nil && $0.incarnation != incarnation
+        }
+    }
+
+    private func endedIncarnation(of id: VolumeID) async throws -> Incarnation? {
+        guard let head = try await load(Head.self, at: CatalogKey.head(id)), head.value.deletedAt != nil else {
+            return nil
+        }
+        return head.value.incarnation
+    }
+
+    private func buryRecord(of id: VolumeID, _ incarnation: Incarnation) async throws {
+        let key = try CatalogKey.volume(id)
+        while let record = try await load(VolumeRecord.self, at: key), record.value.deletedAt == nil,
+            record.value.incarnation == incarnation
+        {
+            var tombstone = record.value
+            tombstone.deletedAt = time
+            do {
+                _ = try await save(tombstone, at: key, condition: .matches(record.etag))
+                return
+            } catch let error as PerSSDError where error.code == .conflict {
+                try Task.checkCancellation()
+            }
+        }
+    }
+
+    private func requireSame(_ record: VolumeRecord, _ new: NewVolume) throws {
+        func differs(_ what: String) -> PerSSDError {
+            PerSSDError(
+                .alreadyExists, "a volume named '\(new.name)' exists already with \(what)",
+                remedy: "ask for the same, or choose another name")
+        }
+        guard record.name == new.name else { throw differs("another name, '\(record.name)', and the same id") }
+        let capacity = Int64(clamping: record.capacityBytes)
+        guard capacity >= new.requiredBytes, new.limitBytes == 0 || capacity <= new.limitBytes else { throw differs("a capacity of \(record.capacityBytes) bytes") }
+        guard record.parameters == new.parameters else { throw differs("other parameters") }
+    }
+
+    static func noVolume(_ id: VolumeID) -> PerSSDError {
+        PerSSDError(.notFound, "there is no volume \(id)")
+    }
+}

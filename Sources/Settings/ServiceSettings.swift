@@ -1,0 +1,77 @@
+import Errors
+import Foundation
+import RPC
+
+/// All that a process of PerSSD is told, checked.
+public struct ServiceSettings: Sendable {
+    /// Where the CSI services listen.
+    public var endpoint: RPCAddress
+    public var nodeID: String
+    public var cluster: String
+    /// Where a node keeps what is neither in a pool nor in the store, such as mount points; an absolute path.
+    public var stateDirectory: String
+    /// Below which a node publishes volumes; nil for anywhere. An absolute path.
+    public var targetDirectory: String?
+    public var store: StoreSettings
+    public var pools: [PoolSettings]
+    public var log: LogSettings
+
+    public static let defaultCluster = "default"
+    public static let defaultStateDirectory = "/var/lib/perssd"
+
+    /// - Parameter layer: all layers, the highest over the others.
+    /// - Throws: `invalidArgument` that says which setting, where it was given, and what to give.
+    public init(_ layer: SettingsLayer) throws {
+        let values = layer.values
+        guard let endpoint = values[.endpoint] else {
+            throw PerSSDError(
+                .invalidArgument, "no endpoint is given",
+                remedy: "give --endpoint unix:///path/of/csi.sock, or the environment variable CSI_ENDPOINT")
+        }
+        do {
+            self.endpoint = try RPCAddress(endpoint.text)
+        } catch {
+            throw error.during("\(endpoint.source) cannot be used")
+        }
+        nodeID = try Self.name(values[.nodeID], default: ProcessInfo.processInfo.hostName)
+        cluster = try Self.name(values[.cluster], default: Self.defaultCluster)
+        stateDirectory = try values[.stateDirectory]?.absolutePath() ?? Self.defaultStateDirectory
+        targetDirectory = try values[.targetDirectory]?.absolutePath()
+        store = try StoreSettings(values)
+        pools = layer.pools
+        log = try LogSettings(values)
+        for (index, pool) in pools.enumerated() {
+            for other in pools[..<index] {
+                guard other.name != pool.name else {
+                    throw PerSSDError(
+                        .invalidArgument, "two pools have the name '\(pool.name)'",
+                        remedy: "give each pool a name of its own")
+                }
+                guard other.directory != pool.directory else {
+                    throw PerSSDError(
+                        .invalidArgument, "the pools '\(other.name)' and '\(pool.name)' share \(pool.directory)",
+                        remedy: "give each pool a directory of its own")
+                }
+            }
+        }
+    }
+
+    /// What object names and the CSI specification (NodeGetInfo: 256 bytes) allow.
+    private static func name(_ given: Given?, default standard: String) throws -> String {
+        let given = given ?? Given(standard, from: "the machine's host name")
+        let isValid = given.text.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+                true
+            default: false
+            }
+        }
+        guard isValid, (1...253).contains(given.text.utf8.count), given.text != ".", given.text != ".." else {
+            throw PerSSDError(
+                .invalidArgument, "\(given.source): '\(given.text.prefix(100))' is no name",
+                remedy: "use 1 to 253 letters, digits, '-', '_' and '.'")
+        }
+        return given.text
+    }
+}

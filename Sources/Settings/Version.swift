@@ -1,0 +1,2 @@
+/// The version of PerSSD, as `--version` and GetPluginInfo tell it.
+public let version = "0.1.0"

@@ -1,0 +1,57 @@
+import ArgumentParser
+import CSINode
+import Errors
+import Foundation
+import LocalVolumes
+import Persistence
+import Processes
+import Settings
+import SystemPackage
+
+/// The node plugin's process: what kubelet calls on every node.
+struct PerssdNode: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "perssd-node",
+        abstract: "Serves the CSI identity and node services of csi.perssd.io on this node.",
+        discussion: "Ends in order at SIGTERM and SIGINT. Exit codes are those of perssd.",
+        version: version)
+
+    @OptionGroup var options: ServiceOptions
+
+    mutating func run() async throws {
+        let process = try await ServiceProcess.start("perssd-node", options)
+        let plugin = try await plugin(process)
+        try await plugin.start()
+        try await process.run([
+            BackgroundService { await plugin.run() },
+            RPCService(
+                plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
+                on: process.settings.endpoint, logger: process.logger),
+        ])
+    }
+
+    private func plugin(_ process: ServiceProcess) async throws -> NodePlugin {
+        let settings = process.settings
+        guard let pool = settings.pools.first, settings.pools.count == 1 else {
+            throw PerSSDError(
+                .invalidArgument, "a node has one pool, and \(settings.pools.count) are given",
+                remedy: "give one, such as --pool directory=/var/lib/perssd/pool,size=100GiB")
+        }
+        return NodePlugin(
+            node: try NodeReference(cluster: settings.cluster, node: settings.nodeID),
+            catalog: Catalog(store: process.store),
+            pool: try await ImagePool.open(
+                name: pool.name, directory: FilePath(pool.directory), options: ImagePool.Options(size: pool.sizeBytes),
+                logger: process.logger),
+            publisher: try await Publisher(
+                stateDirectory: FilePath(settings.stateDirectory),
+                allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
+            version: version, logger: process.logger)
+    }
+}
+
+@main struct Main {
+    static func main() async {
+        exit(await runToEnd(PerssdNode.self))
+    }
+}

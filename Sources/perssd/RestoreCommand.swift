@@ -1,0 +1,157 @@
+import ArgumentParser
+import Errors
+import Foundation
+import Persistence
+import Settings
+import Units
+
+struct VerifyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify",
+        abstract: "Reads again and hashes again all that a generation reaches.",
+        discussion: "Ends with exit code 4 where anything is not what was written.")
+
+    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    var volume: VolumeArgument
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @Flag(help: "Print one JSON object, for scripts, and no progress.") var json = false
+
+    private struct Report: Encodable {
+        var volume: String
+        var generation: UInt64
+        var contentDigest: String
+        var isSound: Bool
+        /// What is wrong, one text each.
+        var findings: [String]
+        /// First and last byte of each part of the volume that cannot be restored.
+        var damagedRanges: [[UInt64]]
+        var verifiedBytes: UInt64
+        var receivedBytes: UInt64
+        var requests: UInt64
+    }
+
+    mutating func run() async throws {
+        let settings = try store.settings()
+        let (volume, json) = (volume, json)
+        try await untilInterrupted {
+            let catalog = Catalog(store: try await openExistingStore(settings))
+            let finder = VolumeFinder(catalog: catalog)
+            let listing = try await finder.volume(volume.volume)
+            let record = try await finder.generation(volume.generation, of: listing)
+            let verify = VerifyMap(store: catalog.store, lineage: record.lineage)
+            let start = ContinuousClock.now
+            let result = try await ProgressDisplay.during(
+                "verifying", expectedBytes: record.map.allocatedBytes, isQuiet: json, meter: verify.meter
+            ) { try await verify.run(record.map) }
+            if json {
+                try Output.json(Self.report(listing, record, result))
+            } else {
+                Self.tell(listing, record, result, after: ContinuousClock.now - start)
+            }
+            if !result.isSound { throw ExitCode(ExitMeaning.corrupt.rawValue) }
+        }
+    }
+
+    private static func report(
+        _ listing: VolumeListing, _ record: GenerationRecord, _ result: VerifyResult
+    ) -> Report {
+        let blockSize = UInt64(record.map.blockSize.bytes)
+        return Report(
+            volume: listing.record.volume.rawValue, generation: record.number,
+            contentDigest: record.map.contentDigest.hex, isSound: result.isSound,
+            findings: result.findings.map(\.description),
+            damagedRanges: result.damagedBlocks.map {
+                [$0.lowerBound * blockSize, min($0.upperBound * blockSize, record.map.capacityBytes) - 1]
+            },
+            verifiedBytes: result.statistics.readBytes, receivedBytes: result.statistics.receivedBytes,
+            requests: result.statistics.readRequests)
+    }
+
+    private static func tell(
+        _ listing: VolumeListing, _ record: GenerationRecord, _ result: VerifyResult, after time: Duration
+    ) {
+        let subject = "generation \(record.number) of \(listing.record.title)"
+        guard result.isSound else {
+            for finding in result.findings { Output.note("damaged: \(finding)") }
+            let blocks = result.damagedBlocks.reduce(0) { $0 + UInt64($1.count) }
+            let bytes = blocks * UInt64(record.map.blockSize.bytes)
+            return Output.line(
+                "\(subject) is DAMAGED: \(result.findings.count) findings, \(ByteCount(bytes)) cannot be restored")
+        }
+        Output.line(
+            "\(subject) is sound: \(ByteCount(result.statistics.readBytes)) verified in \(time.text), "
+                + "\(ByteCount(result.statistics.receivedBytes)) read from the store")
+    }
+}
+
+struct RestoreCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore",
+        abstract: "Restores a volume's device to a file, or to a block device.",
+        discussion: """
+            The file is sparse, holds the volume's file system, and can be mounted with 'mount -o loop'. It appears only \
+            when it is complete and every block of it has been verified. For a volume that is in use it is the newest \
+            committed generation, without what was written since.
+            """)
+
+    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    var volume: VolumeArgument
+    @Option(name: .customLong("to"), help: "The file to make, or a block device.", completion: .file())
+    var destination: String
+    @Flag(help: "Replace the file, or overwrite the block device, if it is there.") var force = false
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @Flag(help: "Print one JSON object, for scripts, and no progress.") var json = false
+
+    private struct Report: Encodable {
+        var volume: String
+        var generation: UInt64
+        var contentDigest: String
+        var destination: String
+        var sizeBytes: UInt64
+        var writtenBytes: UInt64
+        var receivedBytes: UInt64
+        var requests: UInt64
+    }
+
+    mutating func run() async throws {
+        let settings = try store.settings()
+        let (volume, json, path, force) = (volume, json, destination, force)
+        try await untilInterrupted {
+            let catalog = Catalog(store: try await openExistingStore(settings))
+            let finder = VolumeFinder(catalog: catalog)
+            let listing = try await finder.volume(volume.volume)
+            let record = try await finder.generation(volume.generation, of: listing)
+            let destination = try await RestoreDestination.open(
+                path, capacity: record.map.capacityBytes, force: force)
+            let restore = Restore(store: catalog.store, lineage: record.lineage)
+            let start = ContinuousClock.now
+            let statistics: TransferStatistics
+            do {
+                statistics = try await ProgressDisplay.during(
+                    "restoring", expectedBytes: record.map.allocatedBytes, isQuiet: json, meter: restore.meter
+                ) { try await restore.run(record.map, to: destination, have: destination.contents) }
+                try await destination.commit()
+            } catch {
+                do {
+                    try await destination.discard()
+                } catch let leftover {
+                    Output.note("could not remove the incomplete file: \(PerSSDError(wrapping: leftover))")
+                }
+                throw error
+            }
+            let time = ContinuousClock.now - start
+            guard json else {
+                return Output.line(
+                    "generation \(record.number) of \(listing.record.title) is in \(path): "
+                        + "\(ByteCount(record.map.capacityBytes)), \(ByteCount(statistics.writtenBytes)) of data, "
+                        + "\(ByteCount(statistics.receivedBytes)) read from the store, in \(time.text)")
+            }
+            try Output.json(
+                Report(
+                    volume: listing.record.volume.rawValue, generation: record.number,
+                    contentDigest: record.map.contentDigest.hex, destination: path, sizeBytes: destination.sizeBytes,
+                    writtenBytes: statistics.writtenBytes, receivedBytes: statistics.receivedBytes,
+                    requests: statistics.readRequests))
+        }
+    }
+}

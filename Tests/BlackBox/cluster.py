@@ -1,0 +1,247 @@
+"""A controller and nodes as processes, and what kubelet and the sidecars do with them."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import grpc
+
+from servers import DIE_WITH_PARENT
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _compile_protocol():
+    """csi.proto, compiled by Google's own compiler: nothing of the driver's is in the client."""
+    directory = pathlib.Path(__file__).parent / "__pycache__" / "protocol"
+    directory.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={directory}",
+         f"--grpc_python_out={directory}", str(ROOT / "proto" / "csi.proto")], check=True)
+    sys.path.insert(0, str(directory))
+
+
+_compile_protocol()
+import csi_pb2 as csi  # noqa: E402
+import csi_pb2_grpc as csi_grpc  # noqa: E402
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+def loops_below(directory):
+    """Loop devices whose backing file lies below a directory."""
+    found = []
+    for device in pathlib.Path("/sys/block").glob("loop*"):
+        try:
+            backing = (device / "loop" / "backing_file").read_text().strip()
+        except OSError:
+            continue
+        if backing.startswith(str(directory)):
+            found.append(device.name)
+    return found
+
+
+def mounts_below(directory):
+    with open("/proc/self/mountinfo") as table:
+        return [line.split()[4] for line in table if line.split()[4].startswith(str(directory))]
+
+
+class Process:
+    """One plugin process with its socket."""
+
+    def __init__(self, command, environment, socket_path, log_path):
+        self.command, self.environment = command, environment
+        self.socket_path, self.log_path = socket_path, log_path
+        self.start()
+
+    def start(self):
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            DIE_WITH_PARENT + self.command, env={**os.environ, **self.environment}, stdout=self.log, stderr=self.log)
+        self.channel = grpc.insecure_channel(f"unix:{self.socket_path}")
+        self.identity = csi_grpc.IdentityStub(self.channel)
+        self.controller = csi_grpc.ControllerStub(self.channel)
+        self.node = csi_grpc.NodeStub(self.channel)
+        deadline = time.monotonic() + 60
+        while True:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.command[0]} ended: {self.text()[-3000:]}")
+            try:
+                self.identity.Probe(csi.ProbeRequest(), timeout=5)
+                return
+            except grpc.RpcError as error:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.command[0]} is not ready: {error.details()}\n{self.text()[-3000:]}")
+                time.sleep(0.05)
+
+    def text(self):
+        return pathlib.Path(self.log_path).read_text(errors="replace")
+
+    def kill(self):
+        self._end(signal.SIGKILL)
+
+    def stop(self):
+        """As the container runtime does; returns the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, what):
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.send_signal(what)
+        status = self.process.wait(timeout=60)
+        self.log.close()
+        return status
+
+
+class Cluster:
+    def __init__(self, binaries, directory, store):
+        self.binaries, self.directory = binaries, directory
+        self.store_arguments, self.environment = store
+        self.processes = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes.values():
+            if process.process.poll() is None:
+                process.stop()
+        for path in sorted(mounts_below(self.directory), key=len, reverse=True):
+            subprocess.run(["umount", path], check=False)
+        for device in loops_below(self.directory):
+            subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # Processes
+
+    def _start(self, name, program, arguments):
+        socket_path = self.directory / f"{name}.sock"
+        command = [str(self.binaries / program), "--endpoint", f"unix://{socket_path}", "--store",
+                   *self.store_arguments, "--cluster", "test", "--log-level", "debug", *arguments]
+        self.processes[name] = Process(command, self.environment, socket_path, self.directory / f"{name}.log")
+        return self.processes[name]
+
+    def start_controller(self, name="controller"):
+        return self._start(name, "perssd-controller", [])
+
+    def start_node(self, name, size="8GiB", pool=None):
+        pool = pool or self.directory / name / "pool"
+        pool.mkdir(parents=True, exist_ok=True)
+        (self.directory / name / "pods").mkdir(parents=True, exist_ok=True)
+        return self._start(name, "perssd-node", [
+            "--node-id", name, "--pool", f"directory={pool},size={size}",
+            "--state-directory", str(self.directory / name / "state")])
+
+    def restart(self, name):
+        process = self.processes[name]
+        process.start()
+        return process
+
+    @property
+    def controller(self):
+        return self.processes["controller"].controller
+
+    def node(self, name):
+        return self.processes[name].node
+
+    def target(self, node, pod):
+        return str(self.directory / node / "pods" / pod)
+
+    # What kubelet and the sidecars do
+
+    def create(self, name, size=256 * MIB, capability=None, parameters=None):
+        request = csi.CreateVolumeRequest(
+            name=name, capacity_range=csi.CapacityRange(required_bytes=size),
+            volume_capabilities=[capability or mount()], parameters=parameters or {})
+        return patiently(lambda: self.controller.CreateVolume(request, timeout=60)).volume
+
+    def publish(self, volume, node, pod="pod", capability=None, readonly=False):
+        """Attach, then publish; returns the path the pod sees."""
+        capability = capability or mount()
+        attached = patiently(lambda: self.controller.ControllerPublishVolume(
+            csi.ControllerPublishVolumeRequest(
+                volume_id=volume.volume_id, node_id=node, volume_capability=capability, readonly=readonly,
+                volume_context=volume.volume_context), timeout=60))
+        target = self.target(node, pod)
+        patiently(lambda: self.node(node).NodePublishVolume(
+            csi.NodePublishVolumeRequest(
+                volume_id=volume.volume_id, publish_context=attached.publish_context, target_path=target,
+                volume_capability=capability, readonly=readonly, volume_context=volume.volume_context), timeout=120))
+        return pathlib.Path(target)
+
+    def unpublish(self, volume, node, pod="pod", detach=True):
+        patiently(lambda: self.node(node).NodeUnpublishVolume(
+            csi.NodeUnpublishVolumeRequest(volume_id=volume.volume_id, target_path=self.target(node, pod)),
+            timeout=120))
+        if detach:
+            self.detach(volume, node)
+
+    def detach(self, volume, node):
+        patiently(lambda: self.controller.ControllerUnpublishVolume(
+            csi.ControllerUnpublishVolumeRequest(volume_id=volume.volume_id, node_id=node), timeout=60))
+
+    def delete(self, volume):
+        patiently(lambda: self.controller.DeleteVolume(
+            csi.DeleteVolumeRequest(volume_id=volume.volume_id), timeout=60))
+
+    def age_node(self, name):
+        """Makes a node's record old, as if it had been silent for an hour."""
+        program = str(pathlib.Path(__file__).parent / "age_node.py")
+        subprocess.run(
+            [sys.executable, program, name, *self.store_arguments], env={**os.environ, **self.environment}, check=True)
+
+    def check_nothing_leaked_while_running(self):
+        """Volumes that a test has unpublished are neither mounted nor attached."""
+        for name in self.processes:
+            pods = self.directory / name / "pods"
+            if pods.exists():
+                published = set(mounts_below(pods))
+                left = [p for p in pods.iterdir() if str(p) not in published]
+                assert left == [], f"targets are left on {name}: {left}"
+
+    def perssd(self, *arguments, check=True):
+        """The command line, on the same store."""
+        command = [str(self.binaries / "perssd"), *arguments[:1], "--store", *self.store_arguments, *arguments[1:]]
+        return subprocess.run(
+            command, env={**os.environ, **self.environment}, check=check, capture_output=True, text=True, timeout=300)
+
+
+def patiently(call, seconds=180):
+    """Repeats a call as the orchestrator does, for as long as the plugin says that work goes on."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            if error.code() not in (grpc.StatusCode.ABORTED, grpc.StatusCode.UNAVAILABLE):
+                raise
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def mount(fs_type="ext4", mode="SINGLE_NODE_MULTI_WRITER", flags=()):
+    return csi.VolumeCapability(
+        mount=csi.VolumeCapability.MountVolume(fs_type=fs_type, mount_flags=flags),
+        access_mode=csi.VolumeCapability.AccessMode(mode=csi.VolumeCapability.AccessMode.Mode.Value(mode)))
+
+
+def block(mode="SINGLE_NODE_MULTI_WRITER"):
+    return csi.VolumeCapability(
+        block=csi.VolumeCapability.BlockVolume(),
+        access_mode=csi.VolumeCapability.AccessMode(mode=csi.VolumeCapability.AccessMode.Mode.Value(mode)))
+
+
+def refused(code, call):
+    """The message of a call that has to fail with a code."""
+    try:
+        result = call()
+    except grpc.RpcError as error:
+        assert error.code() == getattr(grpc.StatusCode, code), f"{error.code()}: {error.details()}"
+        return error.details()
+    raise AssertionError(f"expected {code}, got {result}")

@@ -1,0 +1,69 @@
+"""The processes as a cluster starts them, driven over their sockets by an independent gRPC client."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+from cluster import Cluster
+from servers import SeaweedFS
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def pytest_sessionstart(session):
+    if os.geteuid() != 0:
+        pytest.exit("these tests mount file systems: run them as root", returncode=3)
+    for program in ("mkfs.ext4", "mkfs.xfs", "e2fsck", "xfs_repair", "losetup", "setpriv"):
+        if shutil.which(program) is None:
+            pytest.exit(f"{program} is missing: run scripts/install-dependencies.sh test", returncode=3)
+
+
+@pytest.fixture(scope="session")
+def binaries():
+    """Where `swift build` has put the executables; CI says which build to try with PERSSD_BIN."""
+    path = pathlib.Path(os.environ.get("PERSSD_BIN", ROOT / ".build" / "debug"))
+    for name in ("perssd", "perssd-controller", "perssd-node"):
+        if not (path / name).exists():
+            pytest.exit(f"{path / name} is missing: run `swift build` first", returncode=3)
+    return path
+
+
+@pytest.fixture(scope="session")
+def workplace():
+    """A directory on a disk (a tmpfs has no direct I/O), unmounted and removed at the end."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="perssd-blackbox-", dir="/var/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(workplace):
+    server = SeaweedFS(workplace / "seaweedfs", ROOT / ".venv" / "bin" / "weed")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request, workplace):
+    """What --store and the environment have to say for each kind of store."""
+    if request.param == "directory":
+        path = pathlib.Path(tempfile.mkdtemp(prefix="bucket-", dir=workplace))
+        return [f"file://{path}"], {}
+    server = request.getfixturevalue("seaweedfs")
+    bucket = server.new_bucket()
+    return [f"s3://{bucket}/some/prefix", "--store-endpoint", server.endpoint], server.environment
+
+
+@pytest.fixture
+def cluster(store, binaries, workplace):
+    """A controller and two nodes on one store."""
+    with Cluster(binaries, pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=workplace)), store) as cluster:
+        cluster.start_controller()
+        cluster.start_node("node-a")
+        cluster.start_node("node-b")
+        yield cluster
+        cluster.check_nothing_leaked_while_running()

@@ -1,0 +1,172 @@
+import CSI
+import Errors
+import Foundation
+import LocalVolumes
+import Logging
+import Persistence
+import RPC
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import CSINode
+
+/// Nodes with pools of their own on one shared directory: real loop devices, real file systems, a real store.
+final class NodeHarness: Sendable {
+    let directory: TemporaryDirectory
+    let catalog: Catalog
+    let logger: Logger
+
+    init() async throws {
+        // On a disk: a tmpfs knows no direct I/O.
+        directory = try TemporaryDirectory("node")
+        try FileManager.default.createDirectory(atPath: directory + "bucket", withIntermediateDirectories: true)
+        catalog = Catalog(store: try await DirectoryStore.open(directory: directory + "bucket"))
+        var logger = Logger(label: "test")
+        logger.logLevel = .error
+        self.logger = logger
+    }
+
+    func volume(_ name: String, bytes: Int64 = 64 << 20, parameters: [String: String] = [:]) async throws -> VolumeRecord {
+        try await catalog.createVolume(
+            NewVolume(
+                name: name, requiredBytes: bytes, limitBytes: 0,
+                parameters: try VolumeParameters(parsing: parameters), claim: nil))
+    }
+
+    func node(_ name: String, poolSize: UInt64 = 4 << 30) async throws -> TestNode {
+        let pods = directory + "\(name)/pods"
+        try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
+        let pool = try await ImagePool.open(
+            name: "default", directory: FilePath(directory + "\(name)/pool"),
+            options: ImagePool.Options(size: poolSize), logger: logger)
+        let publisher = try await Publisher(stateDirectory: FilePath(directory + "\(name)/state"), logger: logger)
+        let plugin = NodePlugin(
+            node: try NodeReference(cluster: "test", node: name), catalog: catalog, pool: pool, publisher: publisher,
+            version: "test", logger: logger)
+        try await plugin.start()
+        return TestNode(plugin: plugin, pods: pods)
+    }
+}
+
+struct TestNode: Sendable {
+    let plugin: NodePlugin
+    let pods: String
+
+    func context(seconds: Int = 60) -> RPCContext {
+        RPCContext(path: "/test", deadline: .now + .seconds(seconds), metadata: [], peer: "test")
+    }
+
+    func capability(_ fileSystem: String?, exclusive: Bool = false) -> VolumeCapability {
+        VolumeCapability(
+            accessType: fileSystem.map { .mount(VolumeCapability.MountVolume(fsType: $0)) }
+                ?? .block(VolumeCapability.BlockVolume()),
+            accessMode: VolumeCapability.AccessMode(mode: exclusive ? .singleNodeSingleWriter : .singleNodeWriter))
+    }
+
+    /// - Returns: where the pod sees the volume.
+    @discardableResult
+    func publish(
+        _ volume: VolumeRecord, pod: String = "pod", fileSystem: String? = "ext4", readOnly: Bool = false
+    ) async throws -> String {
+        let target = "\(pods)/\(pod)"
+        _ = try await plugin.nodePublishVolume(
+            NodePublishVolumeRequest(
+                volumeID: volume.volume.rawValue, targetPath: target, volumeCapability: capability(fileSystem),
+                readonly: readOnly), context: context())
+        return target
+    }
+
+    func unpublish(_ volume: VolumeRecord, pod: String = "pod") async throws {
+        _ = try await plugin.nodeUnpublishVolume(
+            NodeUnpublishVolumeRequest(volumeID: volume.volume.rawValue, targetPath: "\(pods)/\(pod)"),
+            context: context())
+    }
+}
+
+@Suite(.serialized) struct NodePluginTests {
+    @Test(arguments: ["ext4", "xfs"])
+    func aVolumeWrittenOnOneNodeIsReadBackOnAnother(fileSystem: String) async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume("moved", bytes: 320 << 20)
+        let a = try await harness.node("a")
+        let b = try await harness.node("b")
+        let contents = [UInt8]((0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ ($0 >> 7)) })
+
+        let onA = try await a.publish(volume, fileSystem: fileSystem)
+        #expect(FileManager.default.createFile(atPath: "\(onA)/data", contents: Data(contents)))
+        try await a.unpublish(volume)
+        #expect(!FileManager.default.fileExists(atPath: onA))
+
+        let onB = try await b.publish(volume, fileSystem: fileSystem)
+        #expect(FileManager.default.contents(atPath: "\(onB)/data") == Data(contents))
+        #expect(FileManager.default.createFile(atPath: "\(onB)/second", contents: Data("from b".utf8)))
+        try await b.unpublish(volume)
+
+        let again = try await a.publish(volume, fileSystem: fileSystem)
+        #expect(FileManager.default.contents(atPath: "\(again)/second") == Data("from b".utf8))
+        try await a.unpublish(volume)
+        let head = try await harness.catalog.head(volume.volume).value
+        #expect(head.newest?.number == 3)
+        #expect(head.lease == nil)
+    }
+
+    @Test func aPublishElsewhereIsRefusedWhileTheVolumeIsOpen() async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume("held")
+        let a = try await harness.node("a")
+        let b = try await harness.node("b")
+        try await a.publish(volume)
+        let error = await #expect(throws: PerSSDError.self) { try await b.publish(volume) }
+        #expect(error?.code == .failedPrecondition)
+        #expect(error?.description.contains("test/a") == true)
+        try await a.unpublish(volume)
+    }
+
+    @Test func aReadOnlyPublicationMakesNoGeneration() async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume("read")
+        let a = try await harness.node("a")
+        let b = try await harness.node("b")
+        let path = try await a.publish(volume)
+        try Data("text".utf8).write(to: URL(fileURLWithPath: "\(path)/file"))
+        try await a.unpublish(volume)
+        let onB = try await b.publish(volume, readOnly: true)
+        #expect(FileManager.default.contents(atPath: "\(onB)/file") == Data("text".utf8))
+        #expect(throws: (any Error).self) { try Data().write(to: URL(fileURLWithPath: "\(onB)/other")) }
+        try await b.unpublish(volume)
+        #expect(try await harness.catalog.head(volume.volume).value.newest?.number == 1)
+    }
+
+    @Test func cleanCopiesGiveWayToWhatIsNeeded() async throws {
+        let harness = try await NodeHarness()
+        let a = try await harness.node("a", poolSize: 160 << 20)
+        var volumes: [VolumeRecord] = []
+        for index in 0..<4 {
+            let volume = try await harness.volume("evicted \(index)")
+            let path = try await a.publish(volume)
+            try Data("volume \(index)".utf8).write(to: URL(fileURLWithPath: "\(path)/name"))
+            try await a.unpublish(volume)
+            volumes.append(volume)
+        }
+        for (index, volume) in volumes.enumerated() {
+            let path = try await a.publish(volume)
+            #expect(FileManager.default.contents(atPath: "\(path)/name") == Data("volume \(index)".utf8))
+            try await a.unpublish(volume)
+        }
+    }
+
+    @Test func aPoolThatIsFullOfUseRefusesWithTheSizes() async throws {
+        let harness = try await NodeHarness()
+        let a = try await harness.node("a", poolSize: 100 << 20)
+        let first = try await harness.volume("first")
+        let second = try await harness.volume("second")
+        try await a.publish(first, pod: "one")
+        let error = await #expect(throws: PerSSDError.self) { try await a.publish(second, pod: "two") }
+        #expect(error?.code == .resourceExhausted)
+        #expect(error?.description.contains("64.0 MiB") == true)
+        try await a.unpublish(first, pod: "one")
+        try await a.publish(second, pod: "two")
+        try await a.unpublish(second, pod: "two")
+    }
+}

@@ -1,0 +1,185 @@
+import Errors
+import Logging
+import Persistence
+import Synchronization
+import Testing
+
+@testable import CSINode
+
+/// Work that takes as long as a test likes, and fails where it says: real work is in the tests of the whole node.
+private final class ScriptedWork: VolumeWork {
+    struct State {
+        var log: [String] = []
+        var failures: [String: PerSSDError] = [:]
+        var closings: [Bool] = []
+    }
+    let state = Mutex(State())
+    let publishGate = Latch(isOpen: true)
+    let cutGate = Latch(isOpen: true)
+    let sendGate = Latch(isOpen: true)
+    let isIndependent: Bool
+
+    init(isIndependent: Bool = true) { self.isIndependent = isIndependent }
+
+    var log: [String] { state.withLock { $0.log } }
+
+    func note(_ event: String) throws {
+        if let failure = state.withLock({ state -> PerSSDError? in
+            state.log.append(event)
+            return state.failures.removeValue(forKey: event)
+        }) {
+            throw failure
+        }
+    }
+
+    func publish(
+        _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
+    ) async throws {
+        try await publishGate.wait()
+        await opened()
+        try note("publish \(request.publication.path)")
+    }
+
+    func unpublish(path: String, isLast: Bool) async throws { try note("unpublish \(path)\(isLast ? " last" : "")") }
+
+    func stageOut(
+        progress: WorkProgress, cutMade: @Sendable (Bool) async -> Void, isClosing: @Sendable () async -> Bool
+    ) async throws {
+        try await cutGate.wait()
+        try note("cut")
+        await cutMade(isIndependent)
+        try await sendGate.wait()
+        let closes = await isClosing()
+        state.withLock { $0.closings.append(closes) }
+        try note("commit")
+    }
+}
+
+/// A gate that opens and closes; waiting at it honours cancellation.
+final class Latch: Sendable {
+    private let isOpen: Mutex<Bool>
+    init(isOpen: Bool) { self.isOpen = Mutex(isOpen) }
+    func open() { isOpen.withLock { $0 = true } }
+    func close() { isOpen.withLock { $0 = false } }
+    func wait() async throws {
+        while !isOpen.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(2)) }
+    }
+}
+
+private func request(_ path: String) -> PublishRequest {
+    PublishRequest(
+        publication: Publication(
+            path: path, access: .mount(fileSystem: "ext4", flags: []), isReadOnly: false, isExclusive: false),
+        epoch: 1)
+}
+
+private func actor(_ work: ScriptedWork) -> VolumeActor {
+    VolumeActor(VolumeID(name: "test"), found: VolumeMachine(), work: work, logger: Logger(label: "test"))
+}
+
+private var soon: ContinuousClock.Instant { .now + .milliseconds(30) }
+private var later: ContinuousClock.Instant { .now + .seconds(20) }
+
+@Suite struct VolumeActorTests {
+    @Test func manyCallsForOneTargetAreOnePieceOfWork() async throws {
+        let work = ScriptedWork()
+        let volume = actor(work)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<20 { group.addTask { try await volume.publish(request("/a"), until: later) } }
+            try await group.waitForAll()
+        }
+        #expect(work.log == ["publish /a"])
+        try await volume.unpublish(path: "/a", inBackground: false, until: later)
+        #expect(work.log == ["publish /a", "unpublish /a last", "cut", "commit"])
+        #expect(work.state.withLock { $0.closings } == [true])
+        #expect(await volume.isIdle)
+    }
+
+    @Test func anUnpublishWhoseTimeIsUpIsAbortedAndItsRetryJoinsTheStageOut() async throws {
+        let work = ScriptedWork()
+        work.sendGate.close()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        for _ in 0..<3 {
+            let error = await #expect(throws: PerSSDError.self) {
+                try await volume.unpublish(path: "/a", inBackground: false, until: soon)
+            }
+            #expect(error?.code == .aborted)
+            #expect(error?.message == "staging out")
+        }
+        work.sendGate.open()
+        try await volume.unpublish(path: "/a", inBackground: false, until: later)
+        #expect(work.log.filter { $0 == "cut" }.count == 1)
+        #expect(work.log.filter { $0 == "commit" }.count == 1)
+    }
+
+    @Test func aPodIsLetInWhileItsLastWorkIsStillBeingSent() async throws {
+        let work = ScriptedWork(isIndependent: true)
+        work.sendGate.close()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        await #expect(throws: PerSSDError.self) {
+            try await volume.unpublish(path: "/a", inBackground: false, until: soon)
+        }
+        try await volume.publish(request("/b"), until: later)
+        work.sendGate.open()
+        try await volume.unpublish(path: "/b", inBackground: false, until: later)
+        // The first commit left the head open, because a pod was writing.
+        #expect(work.state.withLock { $0.closings } == [false, true])
+    }
+
+    @Test func aPodWaitsWhereTheCutIsTheCopyItself() async throws {
+        let work = ScriptedWork(isIndependent: false)
+        work.sendGate.close()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        await #expect(throws: PerSSDError.self) {
+            try await volume.unpublish(path: "/a", inBackground: false, until: soon)
+        }
+        let error = await #expect(throws: PerSSDError.self) {
+            try await volume.publish(request("/b"), until: soon)
+        }
+        #expect(error?.code == .aborted)
+        work.sendGate.open()
+        try await volume.publish(request("/b"), until: later)
+        #expect(work.log == ["publish /a", "unpublish /a last", "cut", "commit", "publish /b"])
+    }
+
+    @Test func aFailedStageOutIsTriedAgainByTheNextCallAndByItself() async throws {
+        let work = ScriptedWork()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        work.state.withLock { $0.failures["commit"] = PerSSDError(.unavailable, "the bucket does not answer") }
+        let error = await #expect(throws: PerSSDError.self) {
+            try await volume.unpublish(path: "/a", inBackground: false, until: later)
+        }
+        #expect(error?.code == .unavailable)
+        #expect(await !volume.isIdle)
+        // Nobody asks again: the volume's own retry comes after some two seconds.
+        let deadline = ContinuousClock.now + .seconds(15)
+        while await !volume.isIdle, .now < deadline { try await Task.sleep(for: .milliseconds(50)) }
+        #expect(await volume.isIdle)
+    }
+
+    @Test func unpublishingWhatIsStillBeingRestoredStopsIt() async throws {
+        let work = ScriptedWork()
+        work.publishGate.close()
+        let volume = actor(work)
+        await #expect(throws: PerSSDError.self) { try await volume.publish(request("/a"), until: soon) }
+        try await volume.unpublish(path: "/a", inBackground: false, until: later)
+        #expect(work.log == ["unpublish /a last"])
+    }
+
+    @Test func aRetiredVolumeBeginsNothing() async throws {
+        let volume = actor(ScriptedWork())
+        #expect(await volume.retire())
+        let error = await #expect(throws: PerSSDError.self) { try await volume.publish(request("/a"), until: later) }
+        #expect(error?.code == .aborted)
+    }
+
+    @Test func aPublishedVolumeDoesNotRetire() async throws {
+        let volume = actor(ScriptedWork())
+        try await volume.publish(request("/a"), until: later)
+        #expect(await !volume.retire())
+    }
+}

@@ -1,0 +1,104 @@
+import Errors
+import Foundation
+import RPC
+import Testing
+
+@Suite struct ShutdownTests {
+    @Test(arguments: Transport.allCases)
+    func callsThatRunFinishAndNewOnesAreRefused(transport: Transport) async throws {
+        try await withServer(transport) { fixture async throws in
+            let call = Task { try await fixture.client.call("Work", "700") }
+            #expect(await fixture.journal.has("work began"))
+            let start = ContinuousClock.now
+            async let left = fixture.server.shutdown(gracePeriod: .seconds(20))
+            try await Task.sleep(for: .milliseconds(200))
+            let second = try RPCClient(fixture.address)
+            #expect(try await second.failure("Echo", "", .init(timeout: .seconds(5)))?.code == .unavailable)
+            #expect(try await fixture.client.failure("Echo", "", .init(timeout: .seconds(5)))?.code == .unavailable)
+            #expect(try await call.value == "700")
+            #expect(await left == 0)
+            #expect(ContinuousClock.now - start < .seconds(10), "it waited for the whole grace period")
+            await second.close()
+        }
+    }
+
+    @Test func callsThatDoNotFinishInTimeAreCancelled() async throws {
+        try await withServer { fixture async throws in
+            let call = Task { try await fixture.client.failure("Hang") }
+            #expect(await fixture.journal.has("hang began"))
+            let start = ContinuousClock.now
+            #expect(await fixture.server.shutdown(gracePeriod: .milliseconds(200)) == 0)
+            let took = ContinuousClock.now - start
+            #expect(took >= .milliseconds(190) && took < .seconds(4), "\(took)")
+            #expect(try await call.value?.code == .unavailable)
+            #expect(fixture.journal.events.contains("hang cancelled"))
+        }
+    }
+
+    @Test func aHandlerThatIgnoresItsCancellationIsCountedAndDoesNoHarm() async throws {
+        let journal = Journal()
+        let method = RPCMethod(
+            "/test.Service/Stubborn",
+            .unary { request, _ in
+                journal.note("began")
+                // As work that can't be cancelled: it outlasts what the server waits for.
+                await withCheckedContinuation { continuation in
+                    DispatchQueue.global().asyncAfter(deadline: .now() + 7) { continuation.resume() }
+                }
+                journal.note("ended")
+                return request
+            })
+        try await withTemporaryDirectory { directory async throws in
+            let server = RPCServer([method])
+            let client = try RPCClient(try await server.listen(on: .unix(path: directory + "/s")))
+            let call = Task { try await client.failure("Stubborn") }
+            #expect(await journal.has("began"))
+            #expect(await server.shutdown(gracePeriod: .zero) == 1)
+            #expect(try await call.value?.code == .unavailable)
+            #expect(await journal.has("ended"))
+            await client.close()
+        }
+    }
+
+    @Test func aServerMayBeStoppedTwiceOrNeverStarted() async throws {
+        #expect(await RPCServer([]).shutdown(gracePeriod: .seconds(1)) == 0)
+        try await withServer { fixture async throws in
+            async let first = fixture.server.shutdown(gracePeriod: .seconds(1))
+            async let second = fixture.server.shutdown(gracePeriod: .seconds(1))
+            #expect(await (first, second) == (0, 0))
+            let error = await #expect(throws: PerSSDError.self) { try await fixture.server.listen(on: fixture.address) }
+            #expect(error?.code == .failedPrecondition)
+        }
+    }
+
+    @Test func aServerThatIsLetGoOfGoesDownByItself() async throws {
+        try await withTemporaryDirectory { directory async throws in
+            let path = directory + "/s"
+            let journal = Journal()
+            var server: RPCServer? = RPCServer(TestService.methods(journal))
+            try await server?.listen(on: .unix(path: path))
+            let client = try RPCClient(.unix(path: path))
+            let call = Task { try await client.failure("Hang") }
+            #expect(await journal.has("hang began"))
+            server = nil
+            #expect(try await call.value?.code == .unavailable)
+            #expect(await journal.has("hang cancelled"))
+            #expect(await becomesTrue { !FileManager.default.fileExists(atPath: path) })
+            await client.close()
+        }
+    }
+
+    @Test func aServerThatIsStoppedWhileItStartsLeavesNothing() async throws {
+        try await withTemporaryDirectory { directory async throws in
+            for _ in 0..<20 {
+                let server = RPCServer(TestService.methods())
+                let start = Task { try await server.listen(on: .unix(path: directory + "/s")) }
+                await Task.yield()
+                await server.shutdown(gracePeriod: .zero)
+                _ = try? await start.value
+                await server.shutdown(gracePeriod: .zero)
+                #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == [])
+            }
+        }
+    }
+}
