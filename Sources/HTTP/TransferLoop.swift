@@ -39,11 +39,9 @@ final class TransferLoop: @unchecked Sendable {
     deinit { curl_multi_cleanup(multi) }
 
     func start(label: String) {
-        Thread {
-            // The kernel keeps 15 bytes of a name. That it could not be set harms nobody.
-            pthread_setname_np(pthread_self(), String(label.prefix(15)))
-            self.run()
-        }.start()
+        let thread = Thread { self.run() }
+        thread.name = label
+        thread.start()
     }
 
     func submit(_ transfer: Transfer) {

@@ -1,3 +1,4 @@
+import CLinux
 import Errors
 import Glibc
 import SystemPackage
@@ -43,23 +44,23 @@ final class DeviceFile: Sendable {
             }
             buffered = owned.last!
             if direct {
-                owned.append(try Self.open(path, access | O_DIRECT))
+                owned.append(try Self.open(path, access | clinux_direct_flag()))
                 alignment = AlignedBuffer.alignment
             } else {
                 alignment = 1
             }
             descriptor = owned.last!
-            extra = owned.filter { $0 != descriptor && $0 != buffered }
+            self.owned = owned
         } catch {
             for descriptor in owned { close(descriptor) }
             throw error
         }
     }
 
-    private let extra: [Int32]
+    private let owned: [Int32]
 
     deinit {
-        for descriptor in Set(extra + [buffered, descriptor]) { close(descriptor) }
+        for descriptor in owned { close(descriptor) }
     }
 
     func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
@@ -84,8 +85,7 @@ final class DeviceFile: Sendable {
     /// - Returns: whether file system or device can. For a device the kernel answers no rather than leave anything but zeros
     ///   (block/fops.c: no fallback, and unmapping only where it zeroes).
     func punchHole(_ range: Range<UInt64>) throws -> Bool {
-        let mode = Int32(0x02 | 0x01)  // FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE of linux/falloc.h
-        while fallocate(buffered, mode, off_t(range.lowerBound), off_t(range.count)) != 0 {
+        while clinux_punch_hole(buffered, Int64(range.lowerBound), Int64(range.count)) != 0 {
             switch errno {
             case EINTR: continue
             case EOPNOTSUPP, ENOSYS, EINVAL: return false
@@ -101,9 +101,9 @@ final class DeviceFile: Sendable {
         var ranges: [Range<UInt64>] = []
         var position: UInt64 = 0
         while position < sizeBytes {
-            guard let data = try seek(position, SEEK_DATA) else { break }
+            guard let data = try seek(position, clinux_seek_data) else { break }
             guard let data = data.known else { return nil }
-            guard let end = try seek(data, SEEK_HOLE)?.known else { return nil }
+            guard let end = try seek(data, clinux_seek_hole)?.known else { return nil }
             ranges.append(data..<min(end, sizeBytes))
             position = end
         }
@@ -113,8 +113,8 @@ final class DeviceFile: Sendable {
     private struct Found { var known: UInt64? }
 
     /// - Returns: nil where there is no more; an unknown position where the file system cannot tell.
-    private func seek(_ position: UInt64, _ what: Int32) throws -> Found? {
-        let found = lseek(buffered, off_t(position), what)
+    private func seek(_ position: UInt64, _ call: (Int32, Int64) -> Int64) throws -> Found? {
+        let found = call(buffered, Int64(position))
         if found >= 0 { return Found(known: UInt64(found)) }
         switch errno {
         case ENXIO: return nil

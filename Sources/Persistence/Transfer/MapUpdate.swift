@@ -33,13 +33,13 @@ struct MapUpdate: Sendable {
             blocks: BlockStaging(geometry: plan.geometry, source: source, base: base, packs: packs, meter: meter),
             meter: meter)
         return try await packs.uploading {
-            let old = plan.parent?.top.map { NodeReference(pointer: $0, level: plan.parent!.geometry.levels - 1) }
+            let old = plan.parent?.top.map { MapNodeReference(pointer: $0, level: plan.parent!.geometry.levels - 1) }
             return try await update.inner(level: plan.geometry.levels - 1, index: 0, old: old)
         }
     }
 
     /// What becomes of an inner node, and of all below it.
-    private func inner(level: Int, index: UInt64, old: NodeReference?) async throws -> NodePointer? {
+    private func inner(level: Int, index: UInt64, old: MapNodeReference?) async throws -> NodePointer? {
         try Task.checkCancellation()
         let place = MapNodeCoding.Place(geometry: plan.geometry, level: level, index: index)
         let touched = plan.examined.touches(place.blocks)
@@ -59,7 +59,7 @@ struct MapUpdate: Sendable {
                 var running = 0
                 for child in work {
                     if running == Self.leavesAtOnce, let (slot, pointer) = try await group.next() {
-                        children[slot] = pointer.map { NodeReference(pointer: $0, level: 0) }
+                        children[slot] = pointer.map { MapNodeReference(pointer: $0, level: 0) }
                         running -= 1
                     }
                     let old = oldChildren[child.slot]?.pointer
@@ -67,20 +67,20 @@ struct MapUpdate: Sendable {
                     running += 1
                 }
                 for try await (slot, pointer) in group {
-                    children[slot] = pointer.map { NodeReference(pointer: $0, level: 0) }
+                    children[slot] = pointer.map { MapNodeReference(pointer: $0, level: 0) }
                 }
             }
         } else {
             for child in work {
                 let pointer = try await inner(level: level - 1, index: child.index, old: oldChildren[child.slot])
-                children[child.slot] = pointer.map { NodeReference(pointer: $0, level: level - 1) }
+                children[child.slot] = pointer.map { MapNodeReference(pointer: $0, level: level - 1) }
             }
         }
         // A child that is kept from a smaller map stands on a lower level: it gets the inner nodes that it lacks.
         for (slot, child) in children where child.level < level - 1 {
             let childIndex = index << UInt64(plan.geometry.fanOutLog2) + UInt64(slot)
             let lifted = try await inner(level: level - 1, index: childIndex, old: child)
-            children[slot] = lifted.map { NodeReference(pointer: $0, level: level - 1) }
+            children[slot] = lifted.map { MapNodeReference(pointer: $0, level: level - 1) }
         }
         let node = InnerNode(
             entries: children.map { .init(slot: $0.key, child: $0.value.pointer) }.sorted { $0.slot < $1.slot })
@@ -88,15 +88,15 @@ struct MapUpdate: Sendable {
     }
 
     private func children(
-        of old: NodeReference?, at place: MapNodeCoding.Place
-    ) async throws -> [UInt16: NodeReference] {
+        of old: MapNodeReference?, at place: MapNodeCoding.Place
+    ) async throws -> [UInt16: MapNodeReference] {
         guard let old, let parent = plan.parent else { return [:] }
         guard old.level == place.level else { return [0: old] }
         let place = MapNodeCoding.Place(geometry: parent.geometry, level: place.level, index: place.index)
         let node = try await nodes.inner(old.pointer, at: place)
         return Dictionary(
             uniqueKeysWithValues: node.entries.map {
-                ($0.slot, NodeReference(pointer: $0.child, level: place.level - 1))
+                ($0.slot, MapNodeReference(pointer: $0.child, level: place.level - 1))
             })
     }
 
@@ -137,7 +137,7 @@ struct MapUpdate: Sendable {
         return try pointer(piece, content: content, below: leaf.totals)
     }
 
-    private func store(_ node: InnerNode, at place: MapNodeCoding.Place, old: NodeReference?) async throws -> NodePointer? {
+    private func store(_ node: InnerNode, at place: MapNodeCoding.Place, old: MapNodeReference?) async throws -> NodePointer? {
         guard !node.entries.isEmpty else { return nil }
         let content = ContentDigest.of(node, level: place.level)
         if let old, old.level == place.level, old.pointer.content == content { return old.pointer }
@@ -171,7 +171,7 @@ struct MapUpdate: Sendable {
 
 /// A node of a map that may have fewer levels than the one it is looked at from: then it stands for the first child of the
 /// first child, and so on, of where it is.
-struct NodeReference: Sendable {
+struct MapNodeReference: Sendable {
     var pointer: NodePointer
     /// The node's own.
     var level: Int
