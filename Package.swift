@@ -108,7 +108,6 @@ let package = Package(
             name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
             swiftSettings: swiftSettings),
         tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
-        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
