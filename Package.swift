@@ -103,6 +103,11 @@ let package = Package(
             name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
         tests("TestSupportTests", ["TestSupport"]),
+        // Runs beside the tests of the stores, as another process of a node does.
+        .executableTarget(
+            name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
+            swiftSettings: swiftSettings),
+        tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
