@@ -39,9 +39,11 @@ final class TransferLoop: @unchecked Sendable {
     deinit { curl_multi_cleanup(multi) }
 
     func start(label: String) {
-        let thread = Thread { self.run() }
-        thread.name = label
-        thread.start()
+        Thread {
+            // Only a thread that runs has a name in the kernel too, which keeps 15 bytes of it.
+            Thread.current.name = label
+            self.run()
+        }.start()
     }
 
     func submit(_ transfer: Transfer) {
