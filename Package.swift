@@ -146,6 +146,11 @@ let package = Package(
         tests(
             "CSINodeTests",
             ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
+        tests(
+            "CommandLineTests",
+            [
+                "perssd", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport", argumentParser,
+            ]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
     ],
     cxxLanguageStandard: .cxx17

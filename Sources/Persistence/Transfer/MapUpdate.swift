@@ -22,7 +22,8 @@ struct MapUpdate: Sendable {
         let blockBytes = plan.geometry.blockSize.bytes
         meter.expect(plan.examined.count * UInt64(blockBytes))
         let packs = PackUploader(
-            store: store, lineage: lineage, targetBytes: options.packBytes, buffers: options.packsInMemory, meter: meter)
+            store: store, lineage: lineage, targetBytes: options.packBytes, buffers: options.packsInMemory, meter: meter
+        )
         let benches = WorkBenches(
             count: TransferMemory.workers(options.workers, blockBytes: blockBytes),
             plainBytes: TransferMemory.extentBytes(blockBytes: blockBytes),
@@ -112,7 +113,9 @@ struct MapUpdate: Sendable {
         let found = try await withThrowingTaskGroup(of: [LeafNode.Entry].self) { group in
             for extent in extents {
                 group.addTask { [oldLeaf] in
-                    try await benches.run { try blocks.stage(extent, old: oldLeaf, first: place.blocks.lowerBound, on: $0) }
+                    try await benches.run {
+                        try blocks.stage(extent, old: oldLeaf, first: place.blocks.lowerBound, on: $0)
+                    }
                 }
             }
             return try await group.reduce(into: []) { $0 += $1 }
@@ -129,7 +132,8 @@ struct MapUpdate: Sendable {
         return try await store(leaf, at: place, old: old)
     }
 
-    private func store(_ leaf: LeafNode, at place: MapNodeCoding.Place, old: NodePointer?) async throws -> NodePointer? {
+    private func store(_ leaf: LeafNode, at place: MapNodeCoding.Place, old: NodePointer?) async throws -> NodePointer?
+    {
         guard !leaf.entries.isEmpty else { return nil }
         let content = ContentDigest.of(leaf, blockSize: plan.geometry.blockSize)
         if let old, old.content == content { return old }
@@ -137,7 +141,9 @@ struct MapUpdate: Sendable {
         return try pointer(piece, content: content, below: leaf.totals)
     }
 
-    private func store(_ node: InnerNode, at place: MapNodeCoding.Place, old: MapNodeReference?) async throws -> NodePointer? {
+    private func store(_ node: InnerNode, at place: MapNodeCoding.Place, old: MapNodeReference?) async throws
+        -> NodePointer?
+    {
         guard !node.entries.isEmpty else { return nil }
         let content = ContentDigest.of(node, level: place.level)
         if let old, old.level == place.level, old.pointer.content == content { return old.pointer }

@@ -46,7 +46,8 @@ struct MapWalk: Sendable {
         if let old, old.blockSize != new.blockSize || old.geometry.fanOutLog2 != new.geometry.fanOutLog2 {
             throw PerSSDError(
                 .invalidArgument,
-                "block maps of \(old.blockSize) and \(new.blockSize) blocks, or of different fan-out, cannot be compared")
+                "block maps of \(old.blockSize) and \(new.blockSize) blocks, or of different fan-out, cannot be compared"
+            )
         }
         let end = max(new.geometry.blockCount, old?.geometry.blockCount ?? 0)
         self.blocks = (blocks ?? 0..<end).clamped(to: 0..<end)
@@ -135,7 +136,8 @@ struct MapWalk: Sendable {
         guard node.level == level else { return [0: node] }
         let inner = try await nodes.inner(node.pointer, at: .init(geometry: map.geometry, level: level, index: index))
         return Dictionary(
-            uniqueKeysWithValues: inner.entries.map { ($0.slot, MapNodeReference(pointer: $0.child, level: level - 1)) })
+            uniqueKeysWithValues: inner.entries.map { ($0.slot, MapNodeReference(pointer: $0.child, level: level - 1)) }
+        )
     }
 
     private func isSame(_ new: MapNodeReference?, _ old: MapNodeReference?) -> Bool {
