@@ -49,7 +49,7 @@ let package = Package(
             cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
-                .linkedLibrary("absl_synchronization"),
+                .linkedLibrary("absl_synchronization"), .linkedLibrary("crypto"),
             ]),
         .target(name: "CCurl", cSettings: cSettings, linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CCrypto", cSettings: cSettings, linkerSettings: [.linkedLibrary("crypto")]),
@@ -93,7 +93,7 @@ let package = Package(
         module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Persistence", "Processes", "Settings", argumentParser], swiftSettings: swiftSettings),
+            dependencies: ["CSIController", "Persistence", "RPC", "Processes", "Settings", "Errors", argumentParser], swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
             dependencies: [
@@ -111,7 +111,13 @@ let package = Package(
             name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
         tests("TestSupportTests", ["TestSupport"]),
+        // Runs beside the tests of the stores, as another process of a node does.
+        .executableTarget(
+            name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
+            swiftSettings: swiftSettings),
+        tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
@@ -135,6 +141,26 @@ let package = Package(
         .testTarget(
             name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
             swiftSettings: swiftSettings),
+        // Temporary directories, loop devices and mounts of tests, which are cleared up after a kill, too.
+        .target(
+            name: "DeviceTestSupport", dependencies: ["LinuxSystem", "Errors", systemPackage],
+            path: "Tests/DeviceTestSupport", swiftSettings: swiftSettings),
+        tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
+        tests("CommandsTests", ["Commands", "Errors"]),
+        // What the kill tests kill.
+        .executableTarget(
+            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", logging, systemPackage],
+            path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
+        tests(
+            "LocalVolumesTests",
+            [
+                "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper", "Errors",
+                logging, systemPackage,
+            ]),
+        .testTarget(
+            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
+            swiftSettings: swiftSettings),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
     ],
     cxxLanguageStandard: .cxx17
 )

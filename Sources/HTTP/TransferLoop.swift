@@ -38,10 +38,12 @@ final class TransferLoop: @unchecked Sendable {
 
     deinit { curl_multi_cleanup(multi) }
 
-    func start() {
-        let thread = Thread { self.run() }
-        thread.name = "http"
-        thread.start()
+    func start(label: String) {
+        Thread {
+            // The kernel keeps 15 bytes of a name. That it could not be set harms nobody.
+            pthread_setname_np(pthread_self(), String(label.prefix(15)))
+            self.run()
+        }.start()
     }
 
     func submit(_ transfer: Transfer) {
