@@ -85,82 +85,68 @@ let package = Package(
             "CSINode",
             ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
         module("CSIController", ["CSI", "RPC", "Persistence", "Units", "Errors", logging]),
-        module("Settings", ["Persistence", "LocalVolumes", "RPC", "Errors", logging, argumentParser, lifecycle, yams]),
-        module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
         module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
         module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Persistence", "RPC", "Processes", "Settings", "Errors", argumentParser], swiftSettings: swiftSettings),
+            dependencies: [
+                "CSIController", "Persistence", "RPC", "Processes", "Settings", "Errors", argumentParser,
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
             dependencies: [
-                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser, systemPackage,
-            ], swiftSettings: swiftSettings),
+                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser,
+                systemPackage,
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
             dependencies: [
                 "CSI", "RPC", "Persistence", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking", "Units",
-                "Errors", "Settings", argumentParser, unixSignals, systemPackage,
+                "Errors", "Settings", "Processes", argumentParser, unixSignals, systemPackage,
             ],
             swiftSettings: swiftSettings),
 
+        // What tests share, and the processes that they start and kill.
         .target(
             name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
-        tests("TestSupportTests", ["TestSupport"]),
-        // Runs beside the tests of the stores, as another process of a node does.
-        .executableTarget(
-            name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
-            swiftSettings: swiftSettings),
-        tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
-        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
-        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
-        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
-        tests("ErrorsTests", ["Errors"]),
-        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
-        tests(
-            "CSINodeTests",
-            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
-        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
         .target(
             name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
             path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
-        tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
-        tests(
-            "CSIControllerTests",
-            [
-                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
-                logging,
-            ]),
-        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
-        tests("CSINodeTests", ["CSINode", "Persistence", "Errors", logging]),
-        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
-        .testTarget(
-            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
-            swiftSettings: swiftSettings),
-        // Temporary directories, loop devices and mounts of tests, which are cleared up after a kill, too.
         .target(
             name: "DeviceTestSupport", dependencies: ["LinuxSystem", "Errors", systemPackage],
             path: "Tests/DeviceTestSupport", swiftSettings: swiftSettings),
-        tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
-        tests("CommandsTests", ["Commands", "Errors"]),
-        // What the kill tests kill.
+        .executableTarget(
+            name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", logging, systemPackage],
             path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
+
+        tests("TestSupportTests", ["TestSupport"]),
+        tests("ErrorsTests", ["Errors"]),
+        tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
+        tests("CommandsTests", ["Commands", "Errors"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"], exclude: ["Python"]),
+        tests("CSITests", ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"]),
+        tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
+        tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
         tests(
             "LocalVolumesTests",
             [
                 "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper", "Errors",
                 logging, systemPackage,
             ]),
-        .testTarget(
-            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
-            swiftSettings: swiftSettings),
-        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
+        tests(
+            "CSINodeTests",
+            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
+        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -12,7 +12,9 @@ extension ControllerPlugin {
     public func getPluginCapabilities(
         _ request: GetPluginCapabilitiesRequest, context: RPCContext
     ) async throws -> GetPluginCapabilitiesResponse {
-        GetPluginCapabilitiesResponse(capabilities: Driver.pluginCapabilities)
+        let services: [PluginCapability.Service.Kind] = [.controllerService, .volumeAccessibilityConstraints]
+        return GetPluginCapabilitiesResponse(
+            capabilities: services.map { PluginCapability(type: .service(PluginCapability.Service(type: $0))) })
     }
 
     /// Healthy is a controller that can use its store.

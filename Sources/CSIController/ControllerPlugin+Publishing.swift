@@ -17,7 +17,7 @@ extension ControllerPlugin {
         try CapabilityRules.supported(capability)
 
         let volume = try await catalog.volume(id)
-        let named = request.volumeContext[Driver.incarnationKey]
+        let named = request.volumeContext[Driver.VolumeContextKey.incarnation]
         guard named == nil || named == volume.record.incarnation.rawValue else {
             throw PerSSDError(
                 .notFound, "volume \(id) has been deleted and made anew since this volume_context was given",
@@ -39,8 +39,8 @@ extension ControllerPlugin {
             "volume is granted",
             metadata: ["volume": "\(id)", "node": "\(reference)", "epoch": "\(head.epoch)"])
         return ControllerPublishVolumeResponse(publishContext: [
-            Driver.epochKey: "\(head.epoch)",
-            Driver.incarnationKey: head.incarnation.rawValue,
+            Driver.PublishContextKey.epoch: "\(head.epoch)",
+            Driver.PublishContextKey.incarnation: head.incarnation.rawValue,
         ])
     }
 

@@ -71,9 +71,9 @@ extension ControllerPlugin {
         _ all: [String: String]
     ) throws -> (parameters: VolumeParameters, claim: VolumeRecord.Claim?) {
         var rest = all
-        let name = rest.removeValue(forKey: Driver.claimNameKey)
-        let namespace = rest.removeValue(forKey: Driver.claimNamespaceKey)
-        rest[Driver.volumeNameKey] = nil
+        let name = rest.removeValue(forKey: Driver.ProvisionerKey.claimName)
+        let namespace = rest.removeValue(forKey: Driver.ProvisionerKey.claimNamespace)
+        rest[Driver.ProvisionerKey.volumeName] = nil
         let parameters = try VolumeParameters(parsing: rest)
         guard let name, let namespace else { return (parameters, nil) }
         return (parameters, VolumeRecord.Claim(namespace: namespace, name: name))
@@ -84,10 +84,10 @@ extension ControllerPlugin {
         Volume(
             capacityBytes: Int64(clamping: record.capacityBytes), volumeID: record.volume.rawValue,
             volumeContext: Self.context(of: record),
-            accessibleTopology: [Topology(segments: [Driver.poolTopologyKey: record.parameters.pool])])
+            accessibleTopology: [Topology(segments: [Driver.TopologyKey.pool: record.parameters.pool])])
     }
 
     static func context(of record: VolumeRecord) -> [String: String] {
-        [Driver.incarnationKey: record.incarnation.rawValue]
+        [Driver.VolumeContextKey.incarnation: record.incarnation.rawValue]
     }
 }

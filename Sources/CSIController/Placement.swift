@@ -56,8 +56,8 @@ extension Topology {
     fileprivate func contains(_ node: NodeRecord, _ pool: String) -> Bool {
         segments.allSatisfy { key, value in
             switch key {
-            case Driver.nodeTopologyKey: node.node.node == value
-            case Driver.poolTopologyKey: value == pool
+            case Driver.TopologyKey.node: node.node.node == value
+            case Driver.TopologyKey.pool: value == pool
             default: false
             }
         }
@@ -67,7 +67,7 @@ extension Topology {
 extension ControllerPlugin {
     /// Which of this cluster's nodes have a pool. Where only a few named ones are asked about, only those are read.
     func placement(of pool: String, in topologies: [Topology]) async throws -> Placement {
-        let names = Set(topologies.map { $0.segments[Driver.nodeTopologyKey] })
+        let names = Set(topologies.map { $0.segments[Driver.TopologyKey.node] })
         guard !topologies.isEmpty, !names.contains(nil), names.count <= 8 else {
             return Placement(pool: pool, nodes: try await catalog.nodes(of: cluster), in: topologies)
         }
