@@ -76,8 +76,8 @@ let package = Package(
         module(
             "Persistence",
             [
-                "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage,
-                xmlCoder,
+                "CLinux", "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging,
+                systemPackage, xmlCoder,
             ]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
@@ -144,8 +144,19 @@ let package = Package(
                 logging, systemPackage,
             ]),
         tests(
+            "CSIControllerTests",
+            [
+                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
+                logging,
+            ]),
+        tests(
             "CSINodeTests",
             ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
+        tests(
+            "CommandLineTests",
+            [
+                "perssd", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport", argumentParser,
+            ]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
     ],
     cxxLanguageStandard: .cxx17

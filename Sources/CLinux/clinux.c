@@ -106,6 +106,13 @@ int clinux_file_system_stats(const char *path, struct clinux_file_system_stats *
 }
 
 int64_t clinux_seek_data(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_DATA); }
+int64_t clinux_seek_hole(int descriptor, int64_t offset) { return lseek(descriptor, offset, SEEK_HOLE); }
+
+int clinux_punch_hole(int descriptor, int64_t offset, int64_t length) {
+    return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+int clinux_direct_flag(void) { return O_DIRECT; }
 
 int clinux_freeze(int descriptor) { return ioctl(descriptor, FIFREEZE, 0); }
 int clinux_thaw(int descriptor) { return ioctl(descriptor, FITHAW, 0); }

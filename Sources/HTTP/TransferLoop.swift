@@ -40,8 +40,8 @@ final class TransferLoop: @unchecked Sendable {
 
     func start(label: String) {
         Thread {
-            // The kernel keeps 15 bytes of a name. That it could not be set harms nobody.
-            pthread_setname_np(pthread_self(), String(label.prefix(15)))
+            // Only a thread that runs has a name in the kernel too, which keeps 15 bytes of it.
+            Thread.current.name = label
             self.run()
         }.start()
     }

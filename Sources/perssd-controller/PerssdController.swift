@@ -1,5 +1,7 @@
 import ArgumentParser
+import CSIController
 import Foundation
+import Persistence
 import Processes
 import Settings
 
@@ -15,8 +17,13 @@ struct PerssdController: AsyncParsableCommand {
 
     mutating func run() async throws {
         let process = try await ServiceProcess.start("perssd-controller", options)
+        let plugin = try ControllerPlugin(
+            catalog: Catalog(store: process.store), cluster: process.settings.cluster, version: version,
+            logger: process.logger)
         try await process.run([
-            RPCService(try controllerMethods(process), on: process.settings.endpoint, logger: process.logger)
+            RPCService(
+                plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
+                on: process.settings.endpoint, logger: process.logger)
         ])
     }
 }

@@ -74,6 +74,12 @@ struct clinux_file_system_stats {
 int clinux_file_system_stats(const char *path, struct clinux_file_system_stats *stats);
 /* lseek(2) with SEEK_DATA. */
 int64_t clinux_seek_data(int descriptor, int64_t offset);
+/* lseek(2) with SEEK_HOLE. */
+int64_t clinux_seek_hole(int descriptor, int64_t offset);
+/* fallocate(2) with FALLOC_FL_PUNCH_HOLE and FALLOC_FL_KEEP_SIZE, on a file or a block device. */
+int clinux_punch_hole(int descriptor, int64_t offset, int64_t length);
+/* O_DIRECT of open(2), whose value differs between architectures. */
+int clinux_direct_flag(void);
 int clinux_freeze(int descriptor);
 int clinux_thaw(int descriptor);
 /* Discards what is free; `trimmed` becomes the number of bytes. */

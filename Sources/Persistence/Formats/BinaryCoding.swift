@@ -25,7 +25,9 @@ struct BinaryReader {
 
     var remaining: Int { bytes.count - position }
 
-    mutating func integer<Integer: FixedWidthInteger & BitwiseCopyable>(_: Integer.Type = Integer.self) throws -> Integer {
+    mutating func integer<Integer: FixedWidthInteger & BitwiseCopyable>(_: Integer.Type = Integer.self) throws
+        -> Integer
+    {
         let size = MemoryLayout<Integer>.size
         try need(size)
         defer { position += size }

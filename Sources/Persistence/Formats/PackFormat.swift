@@ -94,7 +94,8 @@ public enum PackFormat {
                 offset >= UInt64(headerLength), Int(length) == Int(count) * entryLength
             else {
                 throw PerSSDError(
-                    .corrupt, "an index of \(count) entries and \(length) bytes at \(offset) does not fit a pack of \(size) bytes"
+                    .corrupt,
+                    "an index of \(count) entries and \(length) bytes at \(offset) does not fit a pack of \(size) bytes"
                 )
             }
             return Footer(index: offset..<end.partialValue, count: Int(count), digest: digest)

@@ -22,7 +22,7 @@ public final class FileBlockSource: BlockSource {
     }
 
     public func allocatedRanges() throws -> [Range<UInt64>] {
-        try file.dataRanges() ?? (sizeBytes == 0 ? [] : [0..<sizeBytes])
+        try file.dataRanges()
     }
 }
 

@@ -22,7 +22,8 @@ struct MapUpdate: Sendable {
         let blockBytes = plan.geometry.blockSize.bytes
         meter.expect(plan.examined.count * UInt64(blockBytes))
         let packs = PackUploader(
-            store: store, lineage: lineage, targetBytes: options.packBytes, buffers: options.packsInMemory, meter: meter)
+            store: store, lineage: lineage, targetBytes: options.packBytes, buffers: options.packsInMemory, meter: meter
+        )
         let benches = WorkBenches(
             count: TransferMemory.workers(options.workers, blockBytes: blockBytes),
             plainBytes: TransferMemory.extentBytes(blockBytes: blockBytes),
@@ -33,13 +34,13 @@ struct MapUpdate: Sendable {
             blocks: BlockStaging(geometry: plan.geometry, source: source, base: base, packs: packs, meter: meter),
             meter: meter)
         return try await packs.uploading {
-            let old = plan.parent?.top.map { NodeReference(pointer: $0, level: plan.parent!.geometry.levels - 1) }
+            let old = plan.parent?.top.map { MapNodeReference(pointer: $0, level: plan.parent!.geometry.levels - 1) }
             return try await update.inner(level: plan.geometry.levels - 1, index: 0, old: old)
         }
     }
 
     /// What becomes of an inner node, and of all below it.
-    private func inner(level: Int, index: UInt64, old: NodeReference?) async throws -> NodePointer? {
+    private func inner(level: Int, index: UInt64, old: MapNodeReference?) async throws -> NodePointer? {
         try Task.checkCancellation()
         let place = MapNodeCoding.Place(geometry: plan.geometry, level: level, index: index)
         let touched = plan.examined.touches(place.blocks)
@@ -59,7 +60,7 @@ struct MapUpdate: Sendable {
                 var running = 0
                 for child in work {
                     if running == Self.leavesAtOnce, let (slot, pointer) = try await group.next() {
-                        children[slot] = pointer.map { NodeReference(pointer: $0, level: 0) }
+                        children[slot] = pointer.map { MapNodeReference(pointer: $0, level: 0) }
                         running -= 1
                     }
                     let old = oldChildren[child.slot]?.pointer
@@ -67,20 +68,20 @@ struct MapUpdate: Sendable {
                     running += 1
                 }
                 for try await (slot, pointer) in group {
-                    children[slot] = pointer.map { NodeReference(pointer: $0, level: 0) }
+                    children[slot] = pointer.map { MapNodeReference(pointer: $0, level: 0) }
                 }
             }
         } else {
             for child in work {
                 let pointer = try await inner(level: level - 1, index: child.index, old: oldChildren[child.slot])
-                children[child.slot] = pointer.map { NodeReference(pointer: $0, level: level - 1) }
+                children[child.slot] = pointer.map { MapNodeReference(pointer: $0, level: level - 1) }
             }
         }
         // A child that is kept from a smaller map stands on a lower level: it gets the inner nodes that it lacks.
         for (slot, child) in children where child.level < level - 1 {
             let childIndex = index << UInt64(plan.geometry.fanOutLog2) + UInt64(slot)
             let lifted = try await inner(level: level - 1, index: childIndex, old: child)
-            children[slot] = lifted.map { NodeReference(pointer: $0, level: level - 1) }
+            children[slot] = lifted.map { MapNodeReference(pointer: $0, level: level - 1) }
         }
         let node = InnerNode(
             entries: children.map { .init(slot: $0.key, child: $0.value.pointer) }.sorted { $0.slot < $1.slot })
@@ -88,15 +89,15 @@ struct MapUpdate: Sendable {
     }
 
     private func children(
-        of old: NodeReference?, at place: MapNodeCoding.Place
-    ) async throws -> [UInt16: NodeReference] {
+        of old: MapNodeReference?, at place: MapNodeCoding.Place
+    ) async throws -> [UInt16: MapNodeReference] {
         guard let old, let parent = plan.parent else { return [:] }
         guard old.level == place.level else { return [0: old] }
         let place = MapNodeCoding.Place(geometry: parent.geometry, level: place.level, index: place.index)
         let node = try await nodes.inner(old.pointer, at: place)
         return Dictionary(
             uniqueKeysWithValues: node.entries.map {
-                ($0.slot, NodeReference(pointer: $0.child, level: place.level - 1))
+                ($0.slot, MapNodeReference(pointer: $0.child, level: place.level - 1))
             })
     }
 
@@ -112,7 +113,9 @@ struct MapUpdate: Sendable {
         let found = try await withThrowingTaskGroup(of: [LeafNode.Entry].self) { group in
             for extent in extents {
                 group.addTask { [oldLeaf] in
-                    try await benches.run { try blocks.stage(extent, old: oldLeaf, first: place.blocks.lowerBound, on: $0) }
+                    try await benches.run {
+                        try blocks.stage(extent, old: oldLeaf, first: place.blocks.lowerBound, on: $0)
+                    }
                 }
             }
             return try await group.reduce(into: []) { $0 += $1 }
@@ -129,7 +132,8 @@ struct MapUpdate: Sendable {
         return try await store(leaf, at: place, old: old)
     }
 
-    private func store(_ leaf: LeafNode, at place: MapNodeCoding.Place, old: NodePointer?) async throws -> NodePointer? {
+    private func store(_ leaf: LeafNode, at place: MapNodeCoding.Place, old: NodePointer?) async throws -> NodePointer?
+    {
         guard !leaf.entries.isEmpty else { return nil }
         let content = ContentDigest.of(leaf, blockSize: plan.geometry.blockSize)
         if let old, old.content == content { return old }
@@ -137,7 +141,9 @@ struct MapUpdate: Sendable {
         return try pointer(piece, content: content, below: leaf.totals)
     }
 
-    private func store(_ node: InnerNode, at place: MapNodeCoding.Place, old: NodeReference?) async throws -> NodePointer? {
+    private func store(_ node: InnerNode, at place: MapNodeCoding.Place, old: MapNodeReference?) async throws
+        -> NodePointer?
+    {
         guard !node.entries.isEmpty else { return nil }
         let content = ContentDigest.of(node, level: place.level)
         if let old, old.level == place.level, old.pointer.content == content { return old.pointer }
@@ -171,7 +177,7 @@ struct MapUpdate: Sendable {
 
 /// A node of a map that may have fewer levels than the one it is looked at from: then it stands for the first child of the
 /// first child, and so on, of where it is.
-struct NodeReference: Sendable {
+struct MapNodeReference: Sendable {
     var pointer: NodePointer
     /// The node's own.
     var level: Int

@@ -46,7 +46,8 @@ struct MapWalk: Sendable {
         if let old, old.blockSize != new.blockSize || old.geometry.fanOutLog2 != new.geometry.fanOutLog2 {
             throw PerSSDError(
                 .invalidArgument,
-                "block maps of \(old.blockSize) and \(new.blockSize) blocks, or of different fan-out, cannot be compared")
+                "block maps of \(old.blockSize) and \(new.blockSize) blocks, or of different fan-out, cannot be compared"
+            )
         }
         let end = max(new.geometry.blockCount, old?.geometry.blockCount ?? 0)
         self.blocks = (blocks ?? 0..<end).clamped(to: 0..<end)
@@ -61,14 +62,14 @@ struct MapWalk: Sendable {
     /// Calls `visit` for each stretch, several at once and in no certain order, and returns when all are done.
     func run(_ visit: @escaping @Sendable (MapStretch) async throws -> Void) async throws {
         let old = old.flatMap { old in
-            old.top.map { NodeReference(pointer: $0, level: old.geometry.levels - 1) }
+            old.top.map { MapNodeReference(pointer: $0, level: old.geometry.levels - 1) }
         }
-        let top = new.top.map { NodeReference(pointer: $0, level: new.geometry.levels - 1) }
+        let top = new.top.map { MapNodeReference(pointer: $0, level: new.geometry.levels - 1) }
         try await inner(level: geometry.levels - 1, index: 0, new: top, old: old, visit)
     }
 
     private func inner(
-        level: Int, index: UInt64, new: NodeReference?, old: NodeReference?,
+        level: Int, index: UInt64, new: MapNodeReference?, old: MapNodeReference?,
         _ visit: @escaping @Sendable (MapStretch) async throws -> Void
     ) async throws {
         try Task.checkCancellation()
@@ -114,7 +115,7 @@ struct MapWalk: Sendable {
     }
 
     private func leaf(
-        index: UInt64, new: NodeReference?, old: NodeReference?,
+        index: UInt64, new: MapNodeReference?, old: MapNodeReference?,
         _ visit: @Sendable (MapStretch) async throws -> Void
     ) async throws {
         async let newLeaf = leaf(new, in: self.new, index: index)
@@ -123,27 +124,28 @@ struct MapWalk: Sendable {
         try await visit(.leaf(place: place, new: newLeaf, old: oldLeaf))
     }
 
-    private func leaf(_ node: NodeReference?, in map: MapRoot?, index: UInt64) async throws -> LeafNode {
+    private func leaf(_ node: MapNodeReference?, in map: MapRoot?, index: UInt64) async throws -> LeafNode {
         guard let node, let map else { return LeafNode() }
         return try await nodes.leaf(node.pointer, at: .init(geometry: map.geometry, level: 0, index: index))
     }
 
     private func children(
-        of node: NodeReference?, in map: MapRoot?, level: Int, index: UInt64
-    ) async throws -> [UInt16: NodeReference] {
+        of node: MapNodeReference?, in map: MapRoot?, level: Int, index: UInt64
+    ) async throws -> [UInt16: MapNodeReference] {
         guard let node, let map else { return [:] }
         guard node.level == level else { return [0: node] }
         let inner = try await nodes.inner(node.pointer, at: .init(geometry: map.geometry, level: level, index: index))
         return Dictionary(
-            uniqueKeysWithValues: inner.entries.map { ($0.slot, NodeReference(pointer: $0.child, level: level - 1)) })
+            uniqueKeysWithValues: inner.entries.map { ($0.slot, MapNodeReference(pointer: $0.child, level: level - 1)) }
+        )
     }
 
-    private func isSame(_ new: NodeReference?, _ old: NodeReference?) -> Bool {
+    private func isSame(_ new: MapNodeReference?, _ old: MapNodeReference?) -> Bool {
         guard let new, let old else { return new == nil && old == nil && !isUnknown }
         return new.level == old.level && new.pointer.content == old.pointer.content
     }
 
-    private func union(_ new: [UInt16: NodeReference], _ old: [UInt16: NodeReference]) -> [UInt16] {
+    private func union(_ new: [UInt16: MapNodeReference], _ old: [UInt16: MapNodeReference]) -> [UInt16] {
         Set(new.keys).union(old.keys).sorted()
     }
 
