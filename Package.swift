@@ -144,6 +144,12 @@ let package = Package(
                 logging, systemPackage,
             ]),
         tests(
+            "CSIControllerTests",
+            [
+                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
+                logging,
+            ]),
+        tests(
             "CSINodeTests",
             ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
         tests(
