@@ -112,6 +112,21 @@ let package = Package(
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
+        .target(
+            name: "TransferTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
+            path: "Tests/TransferTestSupport", swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "transfer-probe", dependencies: ["Persistence", "Errors", systemPackage],
+            path: "Tests/TransferProbe", swiftSettings: swiftSettings),
+        tests(
+            "FormatsTests", ["Persistence", "TransferTestSupport", "TestSupport", "Digests", "Errors"],
+            exclude: ["Fixtures", "Python"]),
+        tests(
+            "TransferTests",
+            [
+                "Persistence", "LinuxSystem", "TransferTestSupport", "TestSupport", "Digests", "Errors", systemPackage,
+                "transfer-probe",
+            ]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
         tests(
             "CSINodeTests",
