@@ -49,7 +49,7 @@ let package = Package(
             cxxSettings: [.treatAllWarnings(as: .error)],
             linkerSettings: [
                 .linkedLibrary("grpc++"), .linkedLibrary("grpc"), .linkedLibrary("gpr"),
-                .linkedLibrary("absl_synchronization"),
+                .linkedLibrary("absl_synchronization"), .linkedLibrary("crypto"),
             ]),
         .target(name: "CCurl", cSettings: cSettings, linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CCrypto", cSettings: cSettings, linkerSettings: [.linkedLibrary("crypto")]),
@@ -76,41 +76,58 @@ let package = Package(
         module(
             "Persistence",
             [
-                "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging, systemPackage,
-                xmlCoder,
+                "CLinux", "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging,
+                systemPackage, xmlCoder,
             ]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         module(
             "CSINode",
             ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
-        module("CSIController", ["CSI", "RPC", "Persistence", "Errors", logging]),
+        module("CSIController", ["CSI", "RPC", "Persistence", "Units", "Errors", logging]),
         module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
         module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
         .executableTarget(
             name: "perssd-controller",
-            dependencies: ["CSIController", "Persistence", "Processes", "Settings", argumentParser], swiftSettings: swiftSettings),
+            dependencies: [
+                "CSIController", "Persistence", "RPC", "Processes", "Settings", "Errors", argumentParser,
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
             dependencies: [
-                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser, systemPackage,
-            ], swiftSettings: swiftSettings),
+                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser,
+                systemPackage,
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
             dependencies: [
                 "CSI", "RPC", "Persistence", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking", "Units",
-                "Errors", "Settings", argumentParser, unixSignals, systemPackage,
+                "Errors", "Settings", "Processes", argumentParser, unixSignals, systemPackage,
             ],
             swiftSettings: swiftSettings),
 
+        // What tests share, and the processes that they start and kill.
         .target(
             name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
+        .target(
+            name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
+            path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
+        .target(
+            name: "DeviceTestSupport", dependencies: ["LinuxSystem", "Errors", systemPackage],
+            path: "Tests/DeviceTestSupport", swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", logging, systemPackage],
+            path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
+
         tests("TestSupportTests", ["TestSupport"]),
-        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"]),
-        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("ErrorsTests", ["Errors"]),
         .target(
             name: "TransferTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
@@ -127,18 +144,29 @@ let package = Package(
                 "Persistence", "LinuxSystem", "TransferTestSupport", "TestSupport", "Digests", "Errors", systemPackage,
                 "transfer-probe",
             ]),
-        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
+        tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
+        tests("CommandsTests", ["Commands", "Errors"]),
+        tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
+        tests("RPCTests", ["RPC", "Errors", "Blocking"], exclude: ["Python"]),
+        tests("CSITests", ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"]),
+        tests("StoreTests", ["Persistence", "Blocking", "Errors", "TestSupport", "store-racer"]),
+        tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
+        tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
+        tests(
+            "LocalVolumesTests",
+            [
+                "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper", "Errors",
+                logging, systemPackage,
+            ]),
         tests(
             "CSINodeTests",
             ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
-        tests("RPCTests", ["RPC", "Errors", "Blocking"]),
-        .target(
-            name: "CatalogTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
-            path: "Tests/CatalogTestSupport", swiftSettings: swiftSettings),
-        tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
-        .testTarget(
-            name: "CSITests", dependencies: ["CSI", "CCSI", "RPC", "Errors"], exclude: ["Resources", "Python"],
-            swiftSettings: swiftSettings),
+        tests(
+            "CommandLineTests",
+            [
+                "perssd", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport", argumentParser,
+            ]),
+        tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -51,9 +51,11 @@ private final class Threads: @unchecked Sendable {
             condition.signal()
         } else {
             count += 1
-            let thread = Thread { self.serve() }
-            thread.name = label
-            thread.start()
+            Thread {
+                // Only a thread that runs has a name in the kernel, too.
+                Thread.current.name = self.label
+                self.serve()
+            }.start()
         }
     }
 

@@ -2,6 +2,9 @@
 
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 
 #include "internal.hpp"
 
@@ -27,3 +30,52 @@ std::shared_ptr<grpc::ChannelCredentials> channel_credentials(const cgrpc_tls *t
 }
 
 }  // namespace perssd
+
+namespace {
+
+template <typename Object, void (*release)(Object *)>
+struct Release {
+    void operator()(Object *object) const { release(object); }
+};
+using Certificate = std::unique_ptr<X509, Release<X509, X509_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY, EVP_PKEY_free>>;
+using Reader = std::unique_ptr<BIO, Release<BIO, BIO_free_all>>;
+
+Reader reader(cgrpc_bytes pem) { return Reader(BIO_new_mem_buf(pem.bytes, static_cast<int>(pem.count))); }
+
+/// The first certificate, if all that are there can be read.
+Certificate first_certificate(cgrpc_bytes pem) {
+    Reader source = reader(pem);
+    Certificate first(source ? PEM_read_bio_X509(source.get(), nullptr, nullptr, nullptr) : nullptr);
+    while (first) {
+        if (Certificate next{PEM_read_bio_X509(source.get(), nullptr, nullptr, nullptr)}) continue;
+        // The end of the text is told as the lack of a further beginning.
+        if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) first.reset();
+        break;
+    }
+    return first;
+}
+
+// Without it, OpenSSL asks for a passphrase on the terminal.
+int no_passphrase(char *, int, int, void *) { return -1; }
+
+const char *problem(const cgrpc_tls &tls) {
+    if (tls.roots.count != 0 && !first_certificate(tls.roots)) return "the roots are not certificates in PEM";
+    if (tls.certificate_chain.count == 0 && tls.private_key.count == 0) return nullptr;
+    Certificate certificate = first_certificate(tls.certificate_chain);
+    if (!certificate) return "the certificate chain is not certificates in PEM";
+    Reader source = reader(tls.private_key);
+    Key key(source ? PEM_read_bio_PrivateKey(source.get(), nullptr, no_passphrase, nullptr) : nullptr);
+    if (!key) return "the private key is not a key in PEM without a passphrase";
+    if (X509_check_private_key(certificate.get(), key.get()) != 1)
+        return "the private key does not belong to the first certificate of the chain";
+    return nullptr;
+}
+
+}  // namespace
+
+const char *cgrpc_tls_problem(const cgrpc_tls *tls) {
+    const char *result = problem(*tls);
+    ERR_clear_error();
+    return result;
+}

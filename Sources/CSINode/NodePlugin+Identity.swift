@@ -12,7 +12,9 @@ extension NodePlugin: IdentityService {
     public func getPluginCapabilities(
         _ request: GetPluginCapabilitiesRequest, context: RPCContext
     ) async throws -> GetPluginCapabilitiesResponse {
-        GetPluginCapabilitiesResponse(capabilities: Driver.pluginCapabilities)
+        let services: [PluginCapability.Service.Kind] = [.controllerService, .volumeAccessibilityConstraints]
+        return GetPluginCapabilitiesResponse(
+            capabilities: services.map { PluginCapability(type: .service(PluginCapability.Service(type: $0))) })
     }
 
     /// FAILED_PRECONDITION, with the reason, where the bucket or the pool cannot be used.

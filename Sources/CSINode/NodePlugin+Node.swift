@@ -10,7 +10,7 @@ extension NodePlugin: NodeService {
         NodeGetInfoResponse(
             nodeID: node.node,
             accessibleTopology: Topology(segments: [
-                Driver.nodeTopologyKey: node.node, Driver.poolTopologyKey: pool.name,
+                Driver.TopologyKey.node: node.node, Driver.TopologyKey.pool: pool.name,
             ]))
     }
 

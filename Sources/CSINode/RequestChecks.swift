@@ -67,10 +67,10 @@ enum RequestChecks {
 
     /// The epoch in a publish context; nil where nobody attached the volume.
     static func epoch(_ context: [String: String]) throws -> UInt64? {
-        guard let text = context[Driver.epochKey] else { return nil }
+        guard let text = context[Driver.PublishContextKey.epoch] else { return nil }
         guard let epoch = UInt64(text) else {
             throw PerSSDError(
-                .invalidArgument, "publish_context has \(Driver.epochKey) '\(text.prefix(100))', no number")
+                .invalidArgument, "publish_context has \(Driver.PublishContextKey.epoch) '\(text.prefix(100))', no number")
         }
         return epoch
     }

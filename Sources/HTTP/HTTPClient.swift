@@ -13,12 +13,13 @@ public final class HTTPClient: Sendable {
     /// - Parameters:
     ///   - maximumTransfers: how many requests run at the same time; others wait their turn, first come first served.
     ///   - certificateAuthorities: a PEM file of the authorities to trust in place of the system's.
+    ///   - label: the name of the thread.
     /// - Throws: `failedPrecondition` where that file cannot be read, `internal` where libcurl does not start.
-    public init(maximumTransfers: Int = 16, certificateAuthorities: String? = nil) throws {
+    public init(maximumTransfers: Int = 16, certificateAuthorities: String? = nil, label: String = "http") throws {
         precondition(maximumTransfers > 0)
         trust = try TLSTrust(file: certificateAuthorities)
         loop = try TransferLoop(maximumTransfers: maximumTransfers)
-        loop.start()
+        loop.start(label: label)
     }
 
     /// What runs is seen to its end; the thread ends after it.
@@ -33,6 +34,11 @@ public final class HTTPClient: Sendable {
     public func send(_ request: HTTPRequest) async throws -> HTTPResponse {
         if let field = request.headers.fields.first(where: { !$0.isValid }) {
             throw PerSSDError(.invalidArgument, "the header '\(field.name)' holds characters that cannot be sent")
+        }
+        guard ["http://", "https://"].contains(where: { request.url.hasPrefix($0) }) else {
+            throw PerSSDError(
+                .invalidArgument, "'\(request.url.prefix(200))' is no address to send a request to",
+                remedy: "give one such as https://host:port/path")
         }
         let transfer = Transfer(request, trust: trust)
         return try await withTaskCancellationHandler {

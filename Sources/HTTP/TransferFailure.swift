@@ -25,7 +25,7 @@ struct TransferFailure {
             return PerSSDError(
                 .failedPrecondition, story,
                 remedy: "check that '\(trust.file ?? "the system's list")' is a PEM file of certificates")
-        case CURLE_URL_MALFORMAT, CURLE_UNSUPPORTED_PROTOCOL:
+        case CURLE_URL_MALFORMAT:
             return PerSSDError(.invalidArgument, story, remedy: "give an address such as https://host:port")
         case CURLE_OUT_OF_MEMORY:
             return PerSSDError(.resourceExhausted, story)

@@ -38,10 +38,12 @@ final class TransferLoop: @unchecked Sendable {
 
     deinit { curl_multi_cleanup(multi) }
 
-    func start() {
-        let thread = Thread { self.run() }
-        thread.name = "http"
-        thread.start()
+    func start(label: String) {
+        Thread {
+            // Only a thread that runs has a name in the kernel too, which keeps 15 bytes of it.
+            Thread.current.name = label
+            self.run()
+        }.start()
     }
 
     func submit(_ transfer: Transfer) {

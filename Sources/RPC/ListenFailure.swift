@@ -4,17 +4,12 @@ import Glibc
 /// gRPC says only that it could not listen. This finds out why, by trying what it tried.
 enum ListenFailure {
     /// Blocks while it looks up names.
-    static func explain(_ addresses: [RPCAddress], hasTLS: Bool) -> PerSSDError {
+    static func explain(_ addresses: [RPCAddress]) -> PerSSDError {
         for address in addresses {
             guard case .tcp(let host, let port) = address, let reason = tryToBind(host, port) else { continue }
             return PerSSDError(
                 reason.code, "cannot listen on \(address): \(reason.text)",
                 remedy: "choose another address, or stop who has it")
-        }
-        if hasTLS {
-            return PerSSDError(
-                .invalidArgument, "cannot listen with TLS: the certificate, its key or the roots are not usable",
-                remedy: "give all of them in PEM, with the key that belongs to the first certificate")
         }
         let list = addresses.map(\.description).joined(separator: ", ")
         return PerSSDError(.unavailable, "cannot listen on \(list)")

@@ -60,19 +60,13 @@ public final class RPCClient: RPCChannel {
                 .invalidArgument, "cannot connect to \(address) with TLS",
                 remedy: "use TLS with a TCP address, and plain text with a Unix socket")
         }
+        try options.tls?.check()
         var cOptions = cgrpc_channel_options(
             max_receive_bytes: Int32(clamping: options.maximumReceiveSize),
             max_send_bytes: Int32(clamping: options.maximumSendSize),
             keepalive_time_ms: 30_000, keepalive_timeout_ms: 20_000, max_reconnect_backoff_ms: 5_000)
         let channel = withCTLS(options.tls) { cgrpc_channel_create(address.targetText, $0, &cOptions) }
-        guard let channel else {
-            throw PerSSDError(
-                .invalidArgument,
-                "cannot connect to \(address): gRPC takes the " + (options.tls == nil ? "address" : "TLS parts")
-                    + " for unusable",
-                remedy: options.tls == nil
-                    ? nil : "give all of them in PEM, with the key that belongs to the first certificate")
-        }
+        guard let channel else { throw PerSSDError(.invalidArgument, "gRPC cannot connect to \(address)") }
         calls.state.withLock { $0.channel = Handle(channel) }
     }
 
@@ -184,19 +178,10 @@ public final class RPCClient: RPCChannel {
     }
 }
 
-/// Lends a client's TLS parts to C.
+/// Lends a client's TLS parts to C, where it has any.
 private func withCTLS<Result>(
     _ tls: RPCClientTLS?, _ body: (UnsafePointer<cgrpc_tls>?) throws -> Result
 ) rethrows -> Result {
     guard let tls else { return try body(nil) }
-    return try tls.roots.withCBytes { roots in
-        try (tls.identity?.certificateChain ?? []).withCBytes { chain in
-            try (tls.identity?.privateKey ?? []).withCBytes { key in
-                try (tls.serverName ?? "").withCBytes { name in
-                    var parts = cgrpc_tls(roots: roots, certificate_chain: chain, private_key: key, server_name: name)
-                    return try body(&parts)
-                }
-            }
-        }
-    }
+    return try tls.withCParts { try body(&$0) }
 }

@@ -1,3 +1,6 @@
+import CGRPC
+import Errors
+
 /// Who a server proves to be on TCP, and whom it lets in. All parts are PEM.
 public struct RPCServerTLS: Sendable {
     /// The server's certificate, then those that lead to a root.
@@ -31,5 +34,56 @@ public struct RPCClientTLS: Sendable {
 
     public init(roots: [UInt8], identity: Identity? = nil, serverName: String? = nil) {
         (self.roots, self.identity, self.serverName) = (roots, identity, serverName)
+    }
+}
+
+// MARK: - Lending to C
+
+extension RPCServerTLS {
+    /// - Throws: `PerSSDError` (invalidArgument) where a part is not usable.
+    func check() throws(PerSSDError) {
+        guard !certificateChain.isEmpty, !privateKey.isEmpty else {
+            throw unusable("a server needs a certificate and its key")
+        }
+        if let clientRoots, clientRoots.isEmpty { throw unusable("the list of the clients' roots is empty") }
+        if let problem = withCParts({ cgrpc_tls_problem(&$0).map { String(cString: $0) } }) { throw unusable(problem) }
+    }
+
+    func withCParts<Result>(_ body: (inout cgrpc_tls) throws -> Result) rethrows -> Result {
+        try withParts(clientRoots ?? [], certificateChain, privateKey, "", body)
+    }
+}
+
+extension RPCClientTLS {
+    /// - Throws: `PerSSDError` (invalidArgument) where a part is not usable.
+    func check() throws(PerSSDError) {
+        // gRPC would trust the system's list instead.
+        guard !roots.isEmpty else { throw unusable("there are no roots to trust") }
+        if let problem = withCParts({ cgrpc_tls_problem(&$0).map { String(cString: $0) } }) { throw unusable(problem) }
+    }
+
+    func withCParts<Result>(_ body: (inout cgrpc_tls) throws -> Result) rethrows -> Result {
+        try withParts(roots, identity?.certificateChain ?? [], identity?.privateKey ?? [], serverName ?? "", body)
+    }
+}
+
+private func unusable(_ problem: String) -> PerSSDError {
+    PerSSDError(
+        .invalidArgument, "TLS is not possible: \(problem)",
+        remedy: "give all parts in PEM, with the key that belongs to the first certificate")
+}
+
+private func withParts<Result>(
+    _ roots: [UInt8], _ chain: [UInt8], _ key: [UInt8], _ name: String, _ body: (inout cgrpc_tls) throws -> Result
+) rethrows -> Result {
+    try roots.withCBytes { roots in
+        try chain.withCBytes { chain in
+            try key.withCBytes { key in
+                try name.withCBytes { name in
+                    var parts = cgrpc_tls(roots: roots, certificate_chain: chain, private_key: key, server_name: name)
+                    return try body(&parts)
+                }
+            }
+        }
     }
 }

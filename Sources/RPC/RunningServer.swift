@@ -24,6 +24,7 @@ final class RunningServer: Sendable {
         for method in methods where table.updateValue(method, forKey: method.path) != nil {
             throw PerSSDError(.invalidArgument, "the server was given the method \(method.path) twice")
         }
+        try options.tls?.check()
         let core = ServerCore(table, options: options)
         // Looks up names, and talks to whoever may be behind a socket.
         return try await BlockingPool.shared.run { try start(core, options, on: addresses) }
@@ -93,7 +94,7 @@ final class RunningServer: Sendable {
         }
         guard let (server, ports) = result else {
             context.release()
-            throw ListenFailure.explain(addresses, hasTLS: options.tls != nil)
+            throw ListenFailure.explain(addresses)
         }
         return (Handle(server), ports)
     }
@@ -120,18 +121,10 @@ final class RunningServer: Sendable {
     }
 }
 
-/// Lends a server's TLS parts to C.
+/// Lends a server's TLS parts to C, where it has any.
 private func withCTLS<Result>(
     _ tls: RPCServerTLS?, _ body: (UnsafePointer<cgrpc_tls>?) throws -> Result
 ) rethrows -> Result {
     guard let tls else { return try body(nil) }
-    return try (tls.clientRoots ?? []).withCBytes { roots in
-        try tls.certificateChain.withCBytes { chain in
-            try tls.privateKey.withCBytes { key in
-                var parts = cgrpc_tls(
-                    roots: roots, certificate_chain: chain, private_key: key, server_name: cgrpc_bytes())
-                return try body(&parts)
-            }
-        }
-    }
+    return try tls.withCParts { try body(&$0) }
 }

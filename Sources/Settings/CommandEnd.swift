@@ -50,14 +50,13 @@ public func runToEnd<Root: AsyncParsableCommand>(_ root: Root.Type, arguments: [
             try command.run()
         }
         return ExitMeaning.success.rawValue
-    } catch is CleanExit {
-        return ExitMeaning.success.rawValue
     } catch let code as ExitCode {
         return code.rawValue
-    } catch is ValidationError {
-        return ExitMeaning.usage.rawValue
     } catch is CancellationError {
         return ExitMeaning.interrupted.rawValue
+    } catch  where root.exitCode(for: error).isSuccess {
+        // Of a command without subcommands, help comes only now.
+        return tell(error, of: root)
     } catch {
         let error = PerSSDError(wrapping: error)
         line("\(root.configuration.commandName ?? "perssd"): \(error)", to: .standardError)

@@ -5,33 +5,8 @@ import Testing
 
 @testable import CSI
 
-/// Services and clients, through a channel in this process; a server of its own is tested with the plugins.
+/// Services and clients, through a channel in this process.
 @Suite struct ServiceTests {
-    /// Implements one call of each kind.
-    private struct SmallPlugin: ControllerService, SnapshotMetadataService, IdentityService {
-        func createVolume(
-            _ request: CreateVolumeRequest, context: RPCContext
-        ) async throws -> CreateVolumeResponse {
-            switch request.name {
-            case "missing": throw PerSSDError(.notFound, "no such thing", remedy: "make one")
-            case "busy": throw RPCStatus(.aborted, "43%")
-            case "unwritable": return CreateVolumeResponse(volume: Volume(volumeID: "a\0b"))
-            default:
-                return CreateVolumeResponse(volume: Volume(volumeID: "\(request.name) by \(context.peer)"))
-            }
-        }
-
-        func getMetadataAllocated(
-            _ request: GetMetadataAllocatedRequest, context: RPCContext,
-            responses: ResponseWriter<GetMetadataAllocatedResponse>
-        ) async throws {
-            for index in 0..<Int64(request.maxResults) {
-                try await responses.send(GetMetadataAllocatedResponse(volumeCapacityBytes: index))
-            }
-            if request.snapshotID == "damaged" { throw PerSSDError(.corrupt, "damaged map") }
-        }
-    }
-
     private final class Recorder: CallObserver {
         let events = Mutex<[String]>([])
 

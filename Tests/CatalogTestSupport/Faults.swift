@@ -17,15 +17,17 @@ extension MemoryStore {
     public func dying(at index: Int, _ death: Death, _ body: () async throws -> Void) async -> Bool {
         let count = Mutex(0)
         let injected = PerSSDError(.unavailable, "injected")
-        intervene(before: { _ in
-            let number = count.withLock { count in
-                count += 1
-                return count - 1
-            }
-            if number > index || number == index && death == .before { throw injected }
-        }, after: { _ in
-            if count.withLock({ $0 }) > index { throw injected }
-        })
+        intervene(
+            before: { _ in
+                let number = count.withLock { count in
+                    count += 1
+                    return count - 1
+                }
+                if number > index || number == index && death == .before { throw injected }
+            },
+            after: { _ in
+                if count.withLock({ $0 }) > index { throw injected }
+            })
         defer { intervene() }
         try? await body()
         return count.withLock { $0 } > index

@@ -27,7 +27,9 @@ func newVolume(
 func emptyHead() -> Head { Head(volume: VolumeID(name: "pvc-1"), incarnation: Incarnation()) }
 
 /// The only place here that knows what a block map's root is made of.
-func someMap() throws -> MapRoot { try JSONDecoder().decode(MapRoot.self, from: Data("{}".utf8)) }
+func someMap() throws -> MapRoot {
+    .zeros(try MapGeometry(blockSize: BlockSize(bytes: 262_144), capacityBytes: 64 << 20))
+}
 
 func generationRecord(
     of head: Head, by node: NodeReference = nodeA, epoch: UInt64? = nil, readBytes: UInt64 = 0

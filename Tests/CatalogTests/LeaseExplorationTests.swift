@@ -33,7 +33,9 @@ import Testing
 
         /// All that tells worlds apart; times and digests follow from it.
         var key: String {
-            let lease = head.lease.map { "\($0.holder)\($0.state)\($0.publication != nil)\($0.detachRequestedAt != nil)" }
+            let lease = head.lease.map {
+                "\($0.holder)\($0.state)\($0.publication != nil)\($0.detachRequestedAt != nil)"
+            }
             let believed = Actor.allCases.map { actor in
                 beliefs[actor].map { "\($0.granted ?? 0),\($0.epoch ?? 0),\($0.base)" } ?? ""
             }

@@ -1,6 +1,7 @@
 import Errors
 import Foundation
 import HTTP
+import Synchronization
 import TestSupport
 import Testing
 
@@ -146,19 +147,15 @@ import Testing
         #expect(try await cache.replacement(for: all.first!)?.accessKeyID == "ASIA2")
     }
 
-    @Test func theyAreRenewedBeforeTheyExpireAndKeptWhileTheServiceIsDown() async throws {
+    @Test func theyLastAsLongAsTheServiceSays() async throws {
         let service = try await metadataService()
-        try await service.get("/-/lifetime/4")
-        let cache = cache(.instanceMetadata, service, ["AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url])
-        #expect(try await cache.current().accessKeyID == "ASIA1")
-        #expect(try await cache.current().accessKeyID == "ASIA1")
-        try await Task.sleep(for: .seconds(2.1))
-        #expect(try await cache.current().accessKeyID == "ASIA2")
-        try await service.get("/-/break")
-        try await Task.sleep(for: .seconds(2.1))
-        #expect(try await cache.current().accessKeyID == "ASIA2")
-        try await Task.sleep(for: .seconds(2))
-        await expectError(.unavailable) { _ = try await cache.current() }
+        try await service.get("/-/lifetime/1000")
+        let environment = ["AWS_EC2_METADATA_SERVICE_ENDPOINT": service.url]
+        let issued = try await S3CredentialsSource.instanceMetadata
+            .provider(http: service.http, region: "us-east-1", environment: environment).issue()
+        let expiry = try #require(issued.expiry)
+        #expect((900...1001).contains(expiry.timeIntervalSinceNow))
+        #expect(issued.renewal == expiry.addingTimeInterval(-300))
     }
 
     @Test func theContainerServiceIssuesThemToWhoBearsTheToken() async throws {
@@ -216,5 +213,73 @@ import Testing
             let nobody = ["AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:\(try freePort())"]
             _ = try await cache(.instanceMetadata, service, nobody).current()
         }
+    }
+}
+
+/// When the cache asks its provider: no service needed, only times.
+@Suite struct CredentialsCacheTests {
+    /// Numbers what it issues.
+    private final class Provider: CredentialsProvider {
+        struct State {
+            var count = 0
+            var renewal: Date?
+            var expiry: Date?
+            var isDown = false
+        }
+        let state: Mutex<State>
+        var name: String { "test" }
+
+        init(renewal: TimeInterval?, expiry: TimeInterval?) {
+            state = Mutex(
+                State(
+                    renewal: renewal.map { Date(timeIntervalSinceNow: $0) },
+                    expiry: expiry.map { Date(timeIntervalSinceNow: $0) }))
+        }
+
+        func issue() async throws -> IssuedCredentials {
+            try state.withLock { state in
+                state.count += 1
+                if state.isDown { throw PerSSDError(.unavailable, "down") }
+                return IssuedCredentials(
+                    credentials: S3Credentials(accessKeyID: "AK\(state.count)", secretAccessKey: "s"),
+                    renewal: state.renewal, expiry: state.expiry)
+            }
+        }
+    }
+
+    @Test func whatIsFreshIsKeptAndWhatIsDueIsRenewed() async throws {
+        let fresh = CredentialsCache(Provider(renewal: 3600, expiry: 7200))
+        for _ in 0..<3 { #expect(try await fresh.current().accessKeyID == "AK1") }
+        let due = CredentialsCache(Provider(renewal: -1, expiry: 3600))
+        for number in 1...3 { #expect(try await due.current().accessKeyID == "AK\(number)") }
+        let lasting = CredentialsCache(Provider(renewal: nil, expiry: nil))
+        let first = try await lasting.current()
+        #expect(try await lasting.replacement(for: first) == nil)
+        #expect(try await lasting.current() == first)
+    }
+
+    @Test func whileTheServiceIsDownWhatIsHeldServesUntilItExpires() async throws {
+        let provider = Provider(renewal: -1, expiry: 3600)
+        let cache = CredentialsCache(provider)
+        #expect(try await cache.current().accessKeyID == "AK1")
+        provider.state.withLock { $0.isDown = true }
+        for _ in 0..<5 { #expect(try await cache.current().accessKeyID == "AK1") }
+        // Asked once in vain, and then not by every request.
+        #expect(provider.state.withLock { $0.count } == 2)
+
+        let expired = Provider(renewal: -2, expiry: -1)
+        let late = CredentialsCache(expired)
+        _ = try await late.current()
+        expired.state.withLock { $0.isDown = true }
+        await expectError(.unavailable) { _ = try await late.current() }
+    }
+
+    @Test func renewalComesFiveMinutesBeforeTheEndOrHalfWay() {
+        let (now, keys) = (Date(), S3Credentials(accessKeyID: "AK", secretAccessKey: "s"))
+        func renewal(_ lifetime: TimeInterval) -> TimeInterval? {
+            IssuedCredentials.temporary(keys, expiry: now.addingTimeInterval(lifetime), now: now)
+                .renewal?.timeIntervalSince(now)
+        }
+        #expect(renewal(3600) == 3300 && renewal(600) == 300 && renewal(60) == 30 && renewal(-60) == -60)
     }
 }

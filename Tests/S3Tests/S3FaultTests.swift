@@ -69,6 +69,16 @@ import TestSupport
         #expect(second != first)
     }
 
+    /// A gateway in between gives up, or the server fails, after the write was done.
+    @Test(arguments: [500, 502, 504]) func anErrorAfterTheWriteIsSeenThrough(_ status: Int) async throws {
+        let (store, _, proxy) = try await setUp()
+        try await proxy.set([Fault(kind: "belie", method: "PUT", status: status)])
+        let first = try await store.write(key("head"), [1, 2, 3], condition: .absent)
+        try await proxy.set([Fault(kind: "belie", method: "PUT", status: status)])
+        _ = try await store.write(key("head"), [4], condition: .matches(first))
+        #expect(try await store.read(key("head"))?.bytes == [4])
+    }
+
     @Test func aConditionalWriteThatAnotherOneOvertookIsAConflict() async throws {
         let (store, direct, proxy) = try await setUp()
         let old = try await direct.write(key("head"), [0], condition: .absent)
@@ -107,24 +117,28 @@ import TestSupport
         }
         await expectError(.corrupt) { _ = try await store.read(key("record"), range: 100..<200_000) }
         try await proxy.set([
-            Fault(kind: "alter", method: "GET", headers: ["Content-Range": "bytes 101-200/200000"])
+            Fault(kind: "alter", method: "GET", headers: ["Content-Range": "bytes 50-199/200000"])
         ])
         await expectError(.unsupported) { _ = try await store.read(key("record"), range: 100..<200) }
     }
 
+    /// The bound is generous, as a machine under load stalls by itself.
     @Test func aServerThatStallsIsLeftAfterAWhile() async throws {
-        let (store, direct, proxy) = try await setUp {
-            $0.timeouts.stall = .seconds(1)
-            $0.retries.maximumAttempts = 2
-        }
-        _ = try await direct.write(key("pack"), someBytes(400_000), condition: .none)
-        try await proxy.set([Fault(kind: "stall", times: 1, seconds: 60)])
         let start = ContinuousClock.now
-        #expect(try await store.read(key("pack"))?.bytes.count == 400_000)
-        try await proxy.set([Fault(kind: "stall-response", times: 2, bytes: 200_000, seconds: 60)])
-        let error = await expectError(.unavailable) { _ = try await store.read(key("pack")) }
-        #expect("\(error)".contains("gave up after 2 attempts"), "\(error)")
-        #expect(ContinuousClock.now - start < .seconds(30))
+        let (patient, direct, proxy) = try await setUp { $0.timeouts.stall = .seconds(4) }
+        _ = try await direct.write(key("pack"), someBytes(400_000), condition: .none)
+        try await proxy.set([Fault(kind: "stall", times: 1, seconds: 90)])
+        #expect(try await patient.read(key("pack"))?.bytes.count == 400_000)
+
+        let (hasty, other, second) = try await setUp {
+            $0.timeouts.stall = .seconds(4)
+            $0.retries.maximumAttempts = 1
+        }
+        _ = try await other.write(key("pack"), someBytes(400_000), condition: .none)
+        try await second.set([Fault(kind: "stall-response", times: 1, bytes: 200_000, seconds: 90)])
+        let error = await expectError(.unavailable) { _ = try await hasty.read(key("pack")) }
+        #expect("\(error)".contains("gave up after 1 attempt") && "\(error)".contains("too slow"), "\(error)")
+        #expect(ContinuousClock.now - start < .seconds(80))
     }
 
     @Test func retriesEndAndTheServersWishForAPauseIsHeard() async throws {
@@ -196,8 +210,8 @@ import TestSupport
     @Test func cancellationEndsARequestAtOnce() async throws {
         let (store, _, proxy) = try await setUp()
         for faults in [
-            [Fault(kind: "stall", times: 9, seconds: 30)],
-            [Fault(kind: "status", times: 9, status: 503, headers: ["Retry-After": "30"])],
+            [Fault(kind: "stall", times: 9, seconds: 60)],
+            [Fault(kind: "status", times: 9, status: 503, headers: ["Retry-After": "60"])],
         ] {
             try await proxy.set(faults)
             let task = Task { try await store.read(key("a")) }
@@ -205,7 +219,7 @@ import TestSupport
             let start = ContinuousClock.now
             task.cancel()
             await expectError(.cancelled) { _ = try await task.value }
-            #expect(ContinuousClock.now - start < .seconds(2))
+            #expect(ContinuousClock.now - start < .seconds(20))
         }
     }
 

@@ -25,13 +25,17 @@ public final class SeaweedFS: S3Server {
             """
         try Data(identities.utf8).write(to: URL(fileURLWithPath: directory + "s3.json"))
         try FileManager.default.createDirectory(atPath: directory + "data", withIntermediateDirectories: false)
+        // A bucket gets volumes of its own, seven at a time by default, which makes its first write slow.
+        let settings = directory + ".seaweedfs"
+        try FileManager.default.createDirectory(atPath: settings, withIntermediateDirectories: false)
+        try Data("[master.volume_growth]\ncopy_1 = 1\n".utf8).write(to: URL(fileURLWithPath: settings + "/master.toml"))
         let process = try await TestProcess.start(
             program,
             [
                 "-logtostderr=true", "server", "-dir=\(directory + "data")", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
                 "-master.port=\(ports[0])", "-master.port.grpc=\(ports[1])", "-master.volumeSizeLimitMB=1024",
                 "-master.telemetry=false", "-volume.port=\(ports[2])", "-volume.port.grpc=\(ports[3])",
-                "-volume.max=60", "-volume.minFreeSpace=1", "-filer", "-filer.port=\(ports[4])",
+                "-volume.max=2000", "-volume.minFreeSpace=1", "-filer", "-filer.port=\(ports[4])",
                 "-filer.port.grpc=\(ports[5])", "-filer.localSocket=\(directory + "filer.sock")",
                 "-s3", "-s3.port=\(ports[6])", "-s3.port.grpc=\(ports[7])", "-s3.port.iceberg=0", "-s3.port.lance=0",
                 "-s3.localSocket=\(directory + "s3.sock")", "-s3.config=\(directory + "s3.json")",

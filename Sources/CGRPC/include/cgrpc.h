@@ -62,6 +62,10 @@ typedef struct {
     cgrpc_bytes server_name;        // client: the name to expect in the server's certificate, if not the host's
 } cgrpc_tls;
 
+// Why the parts that are there are not usable, a static string; NULL if they are. gRPC itself tells it only when it
+// connects, and only to its log.
+const char *_Nullable cgrpc_tls_problem(const cgrpc_tls *tls);
+
 // ---------------------------------------------------------------------------------------------------------- server
 
 typedef struct cgrpc_server cgrpc_server;
@@ -145,8 +149,8 @@ typedef struct {
     int32_t max_reconnect_backoff_ms;
 } cgrpc_channel_options;
 
-// `target` as gRPC names it, percent-encoded: "unix:/run/x.sock", "dns:///host:1234". NULL where gRPC takes the TLS
-// parts for unusable, or memory is short.
+// `target` as gRPC names it, percent-encoded: "unix:/run/x.sock", "dns:///host:1234". NULL where gRPC takes it or
+// the TLS parts for unusable.
 cgrpc_channel *_Nullable cgrpc_channel_create(
     const char *target, const cgrpc_tls *_Nullable tls, const cgrpc_channel_options *options);
 

@@ -40,29 +40,6 @@ extension Catalog {
         throw PerSSDError(.aborted, "\(reference) is being written by several processes at once", remedy: "try again")
     }
 
-    /// Keeps what a fenced node had written since generation `record.number - 1`, under the epoch that it lost.
-    ///
-    /// Nothing refers to a branch but its place, so a second try simply replaces the first.
-    public func writeBranch(_ record: GenerationRecord) async throws {
-        let key = try CatalogKey.branch(record.volume, record.incarnation, epoch: record.epoch)
-        _ = try await store.write(key, try record.encoded(), condition: .none)
-    }
-
-    /// The branches of a volume's present incarnation, by ascending epoch.
-    public func branches(of volume: VolumeID, _ incarnation: Incarnation) async throws -> [GenerationRecord] {
-        var found: [GenerationRecord] = []
-        let folder = CatalogKey.branches(volume, incarnation)
-        for object in try await store.list(prefix: folder, after: nil, limit: 1000) {
-            guard let stored = try await store.read(object.key) else { continue }
-            let branch = try GenerationRecord(decoding: stored.bytes, from: object.key)
-            guard try CatalogKey.branch(volume, incarnation, epoch: branch.epoch) == object.key else {
-                throw PerSSDError(.corrupt, "object \(object.key) holds the branch of another volume or epoch")
-            }
-            found.append(branch)
-        }
-        return found.sorted { $0.epoch < $1.epoch }
-    }
-
     /// That a record may take the place of another one of its number.
     ///
     /// Asked after the standing record's version is known: while the head is still at the writer's epoch, nobody else
@@ -83,6 +60,23 @@ extension Catalog {
                 "another generation \(record.number) of volume \(record.volume) is committed already: the newest is "
                     + "\(head.newest?.number ?? 0)")
         }
+    }
+
+    /// Keeps what a fenced node had written since generation `record.number - 1`, under the epoch that it lost.
+    ///
+    /// Nothing refers to a branch but its place, so a second try simply replaces the first.
+    public func writeBranch(_ record: GenerationRecord) async throws {
+        let key = try CatalogKey.branch(record.volume, record.incarnation, epoch: record.epoch)
+        _ = try await store.write(key, try record.encoded(), condition: .none)
+    }
+
+    /// The branches of a volume's present incarnation, by ascending epoch.
+    public func branches(of volume: VolumeID, _ incarnation: Incarnation) async throws -> [GenerationRecord] {
+        let folder = CatalogKey.branches(volume, incarnation)
+        let found = try await inOrder(try await store.list(prefix: folder, after: nil, limit: 1000)) {
+            try await load(GenerationRecord.self, at: $0.key)?.value
+        }
+        return found.sorted { $0.epoch < $1.epoch }
     }
 
     /// The record that a reference names.

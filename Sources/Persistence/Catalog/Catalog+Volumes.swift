@@ -42,7 +42,7 @@ extension Catalog {
                 capacityBytes: capacityBytes, parameters: new.parameters, claim: new.claim, createdAt: time)
             let over = try await endedIncarnation(of: id)
             // A deletion that died half-way may have left some.
-            if let over { try await removeAll(below: CatalogKey.generations(id, over)) }
+            if let over { try await removeWork(of: id, over) }
             let standing = try await establish(record, at: CatalogKey.volume(id)) { existing in
                 existing.deletedAt != nil || existing.incarnation == over
             }
@@ -144,7 +144,7 @@ extension Catalog {
                 // Another process deleted it meanwhile.
             }
         }
-        try await removeAll(below: CatalogKey.generations(id, incarnation))
+        try await removeWork(of: id, incarnation)
         try await buryRecord(of: id, incarnation)
     }
 
@@ -193,6 +193,11 @@ extension Catalog {
         return head.value.incarnation
     }
 
+    private func removeWork(of id: VolumeID, _ incarnation: Incarnation) async throws {
+        try await removeAll(below: CatalogKey.generations(id, incarnation))
+        try await removeAll(below: CatalogKey.branches(id, incarnation))
+    }
+
     private func buryRecord(of id: VolumeID, _ incarnation: Incarnation) async throws {
         let key = try CatalogKey.volume(id)
         while let record = try await load(VolumeRecord.self, at: key), record.value.deletedAt == nil,
@@ -217,7 +222,9 @@ extension Catalog {
         }
         guard record.name == new.name else { throw differs("another name, '\(record.name)', and the same id") }
         let capacity = Int64(clamping: record.capacityBytes)
-        guard capacity >= new.requiredBytes, new.limitBytes == 0 || capacity <= new.limitBytes else { throw differs("a capacity of \(record.capacityBytes) bytes") }
+        guard capacity >= new.requiredBytes, new.limitBytes == 0 || capacity <= new.limitBytes else {
+            throw differs("a capacity of \(record.capacityBytes) bytes")
+        }
         guard record.parameters == new.parameters else { throw differs("other parameters") }
     }
 

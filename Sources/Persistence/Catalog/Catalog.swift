@@ -36,6 +36,13 @@ extension Head: PlacedRecord {
     func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.head(volume)) == key }
 }
 
+extension GenerationRecord: PlacedRecord {
+    func isAt(_ key: ObjectKey) -> Bool {
+        (try? CatalogKey.generation(volume, incarnation, number)) == key
+            || (try? CatalogKey.branch(volume, incarnation, epoch: epoch)) == key
+    }
+}
+
 extension NodeRecord: PlacedRecord {
     func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.node(node)) == key }
 }

@@ -73,8 +73,10 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
 
     private static func poolName(_ value: String) throws -> String {
         // It is a label's value on nodes, too.
-        let ends = [value.first, value.last].allSatisfy { $0.map { $0.isASCII && ($0.isLetter || $0.isNumber) } ?? false }
-        guard ends, value.utf8.count <= 63, let key = try? ObjectKey(value), !key.path.contains("/") else {
+        let ends = [value.first, value.last].compactMap { $0 }
+        guard ends.count == 2, ends.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber) }), value.utf8.count <= 63,
+            let key = try? ObjectKey(value), !key.path.contains("/")
+        else {
             throw refused(
                 "pool", value,
                 "a pool's name: up to 63 letters, digits, '-', '_' and '.', a letter or digit first and last")

@@ -36,7 +36,8 @@ public protocol ObjectStore: Sendable {
     /// - Parameter prefix: a whole folder ("volumes/", with the slash) or the beginning of a name in one ("volumes/ab").
     func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectInfo]
 
-    /// The names of the folders right below `folder` ("volumes/"), ascending, from the first after `after`.
+    /// The names of the folders right below `folder` ("volumes/"), ascending, from the first after `after`. One whose last
+    /// object has gone may still be among them for a while.
     func listFolders(in folder: String, after: String?, limit: Int) async throws -> [String]
 
     /// One cheap request that fails, with the reason, where the store cannot be used.

@@ -79,10 +79,10 @@ final class ChildProcess: Sendable {
         }
     }
 
-    /// The last lines of its log, for an error.
+    /// The last line of its log, for an error.
     var lastWords: String {
         let text = (try? String(contentsOfFile: logPath, encoding: .utf8)) ?? ""
-        return text.split(separator: "\n").suffix(3).joined(separator: " | ")
+        return text.split(separator: "\n").last.map(String.init) ?? "it wrote nothing"
     }
 
     private static func spawn(

@@ -1,9 +1,36 @@
+import Errors
 import RPC
 
 @testable import CSI
 
 /// A plugin that implements no call of any service.
 struct EmptyPlugin: IdentityService, ControllerService, GroupControllerService, SnapshotMetadataService, NodeService {}
+
+/// Implements one call of each kind.
+struct SmallPlugin: ControllerService, SnapshotMetadataService, IdentityService {
+    func createVolume(
+        _ request: CreateVolumeRequest, context: RPCContext
+    ) async throws -> CreateVolumeResponse {
+        switch request.name {
+        case "missing": throw PerSSDError(.notFound, "no such thing", remedy: "make one")
+        case "corrupt": throw PerSSDError(.corrupt, request.parameters["text"] ?? "")
+        case "busy": throw RPCStatus(.aborted, "43%")
+        case "unwritable": return CreateVolumeResponse(volume: Volume(volumeID: "a\0b"))
+        default:
+            return CreateVolumeResponse(volume: Volume(volumeID: "\(request.name) by \(context.peer)"))
+        }
+    }
+
+    func getMetadataAllocated(
+        _ request: GetMetadataAllocatedRequest, context: RPCContext,
+        responses: ResponseWriter<GetMetadataAllocatedResponse>
+    ) async throws {
+        for index in 0..<Int64(request.maxResults) {
+            try await responses.send(GetMetadataAllocatedResponse(volumeCapacityBytes: index))
+        }
+        if request.snapshotID == "damaged" { throw PerSSDError(.corrupt, "damaged map") }
+    }
+}
 
 func everyMethod<Plugin>(of plugin: Plugin) -> [RPCMethod]
 where Plugin: IdentityService & ControllerService & GroupControllerService & SnapshotMetadataService & NodeService {

@@ -47,14 +47,14 @@ func run(_ program: String, _ arguments: [String], in directory: URL = packageRo
 func python(_ script: String, _ arguments: String...) async throws -> String {
     let python = packageRoot.appending(path: ".venv/bin/python").path
     guard FileManager.default.isExecutableFile(atPath: python) else {
-        throw TestFailure("\(python) is missing: python3 -m venv .venv && .venv/bin/pip install protobuf")
+        throw TestFailure("\(python) is missing: python3 -m venv .venv && .venv/bin/pip install protobuf grpcio")
     }
     let path = packageRoot.appending(path: "Tests/CSITests/Python/\(script)").path
     let result = try await run(python, ["-B", path] + arguments)
     guard result.status == 0 else {
         throw TestFailure(
             "\(script) \(arguments.joined(separator: " ")): exit status \(result.status): \(result.errors) "
-                + "(it needs .venv/bin/pip install protobuf, and apt-get install protobuf-compiler)")
+                + "(it needs .venv/bin/pip install protobuf grpcio, and apt-get install protobuf-compiler)")
     }
     return result.output
 }

@@ -59,6 +59,14 @@ enum TestService {
                     journal.note("work done")
                     return request
                 }),
+            // Answers when the test notes so.
+            RPCMethod(
+                "/test.Service/Gate",
+                .unary { request, _ in
+                    journal.note("gate reached")
+                    _ = await journal.has("gate opened", within: .seconds(60))
+                    return request
+                }),
             // As many messages as the request says, each with its number.
             RPCMethod(
                 "/test.Service/Count",

@@ -11,6 +11,7 @@ PUT /-/faults sets the list of faults, GET /-/log tells what came. A fault is an
     kind               status          answer with `status`, `code` and `headers`, without asking the server
                        cut-request     close after reading `bytes` of the request's body
                        lose-answer     pass the request on, then close without an answer
+                       belie           pass the request on, then answer as for `status`
                        cut-response    close after sending `bytes` of the response's body
                        short-response  the same, but with a Content-Length that fits what is sent
                        stall           say nothing for `seconds`
@@ -85,6 +86,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status, reason, headers, answer = self.ask(body)
         if kind == "lose-answer":
             return self.cut()
+        if kind == "belie":
+            return self.refuse(fault, 0)
         if kind == "flip":
             at = fault.get("bytes", 0)
             answer = answer[:at] + bytes([answer[at] ^ 1]) + answer[at + 1:]

@@ -33,6 +33,7 @@ struct ListingPage {
             let lastModified: String
             let eTag: String
             let size: UInt64
+            var isFolder: Bool { key.hasSuffix("/") && size == 0 && eTag == "\"\"" }
         }
         struct Folder: Decodable {
             let prefix: String
@@ -55,7 +56,8 @@ struct ListingPage {
             guard let decoded = PercentEncoding.decode(text) else { throw Self.notAListing }
             return decoded
         }
-        items = try (document.contents ?? []).map { entry in
+        // SeaweedFS lists a folder that its last object has left as an object of that name, with no tag.
+        items = try (document.contents ?? []).filter { !$0.isFolder }.map { entry in
             guard let tag = ETag(header: entry.eTag),
                 let modified = ServerDates.parseInternet(entry.lastModified)
             else { throw Self.notAListing }

@@ -11,7 +11,7 @@ final class S3Client: Sendable {
     private let credentials: CredentialsCache
 
     private struct State {
-        var statistics = S3Statistics()
+        var statistics = StoreStatistics()
         /// The server's clock minus ours, once it refused a request for that.
         var clockDifference: TimeInterval = 0
     }
@@ -36,7 +36,7 @@ final class S3Client: Sendable {
             configuration.credentials.provider(http: http, region: configuration.region))
     }
 
-    var statistics: S3Statistics { state.withLock { $0.statistics } }
+    var statistics: StoreStatistics { state.withLock { $0.statistics } }
 
     /// What one attempt ended with, where it was not success.
     fileprivate enum Setback {

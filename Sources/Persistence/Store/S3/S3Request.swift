@@ -4,7 +4,7 @@ import HTTP
 
 /// One request to the bucket, before it is signed.
 struct S3Request: Sendable {
-    var operation: S3Statistics.Operation
+    var operation: StoreStatistics.Operation
     var method: HTTPRequest.Method
     /// The whole key, with the store's prefix; nil for the bucket itself.
     var key: String?
@@ -20,7 +20,7 @@ struct S3Request: Sendable {
     static let emptyDigest = SHA256.digest([])
 
     init(
-        _ operation: S3Statistics.Operation, _ method: HTTPRequest.Method, key: String? = nil,
+        _ operation: StoreStatistics.Operation, _ method: HTTPRequest.Method, key: String? = nil,
         query: [(name: String, value: String)] = []
     ) {
         (self.operation, self.method, self.key, self.query) = (operation, method, key, query)

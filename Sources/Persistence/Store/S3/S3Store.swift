@@ -22,8 +22,8 @@ public final class S3Store: ObjectStore {
 
     public var location: String { configuration.location }
 
-    /// All requests up to now.
-    public var statistics: S3Statistics { client.statistics }
+    /// All requests up to now; a repetition counts like a first attempt.
+    public var statistics: StoreStatistics { client.statistics }
 
     /// Asks for the bucket itself: some servers take a write into a bucket that does not exist.
     public func check() async throws {

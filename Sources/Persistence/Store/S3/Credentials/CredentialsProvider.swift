@@ -81,8 +81,10 @@ actor CredentialsCache {
         do {
             return try await renew().credentials
         } catch {
-            // A service that hiccups is asked again by the next request; what we hold is good until it expires.
+            // What we hold is good until it expires; a service that is down is asked again a little later, and not by
+            // every request.
             guard let expiry = issued.expiry, expiry > now else { throw error }
+            self.issued?.renewal = min(expiry, now.addingTimeInterval(10))
             return issued.credentials
         }
     }

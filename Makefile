@@ -1,0 +1,52 @@
+# What there is to do: make help
+
+CONFIGURATION ?= release
+STORE ?= directory
+DATA ?=
+DIRECTORY ?= /var/tmp/perssd-demo
+# SwiftPM starts as many compilers as there are cores; on a small machine less is more.
+JOBS ?= $(shell nproc)
+
+SWIFT_BUILD = swift build --jobs $(JOBS)
+PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
+# Root needs no sudo, which a container may lack.
+SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint generate bench clean dependencies-build dependencies-demo dependencies-test
+
+help: ## Show this
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@echo
+	@echo 'make demo STORE=s3 DATA=/some/tree   stages out to SeaweedFS, and copies that tree'
+
+build: dependencies-build ## Build perssd, perssd-controller and perssd-node
+	$(SWIFT_BUILD) --configuration $(CONFIGURATION)
+	@echo "built in $(PRODUCTS)"
+
+demo: dependencies-demo ## Move a volume between two nodes of this machine
+	$(SWIFT_BUILD) --configuration $(CONFIGURATION)
+	$(SUDO) "$(PRODUCTS)/perssd" demo --store $(STORE) --directory "$(DIRECTORY)" $(if $(DATA),--data "$(DATA)") \
+		$(if $(filter s3,$(STORE)),--weed "$(CURDIR)/.venv/bin/weed")
+
+test: dependencies-test ## Run every test (as root: it mounts file systems)
+	scripts/run-tests.sh
+
+lint: ## Check the format of all Swift code
+	swift format lint --strict --recursive Package.swift Sources Tests
+
+generate: dependencies-test ## Write the code that comes from proto/csi.proto anew
+	scripts/generate-protocol.sh
+
+clean: ## Remove what was built
+	swift package clean
+	rm -rf .build
+
+dependencies-build:
+	scripts/install-dependencies.sh build
+
+dependencies-demo:
+	scripts/install-dependencies.sh $(if $(filter s3,$(STORE)),demo-s3,demo)
+
+dependencies-test:
+	scripts/install-dependencies.sh test

@@ -1,0 +1,113 @@
+import CSI
+import Errors
+import Persistence
+
+/// Which volume capabilities there are, and why the others are not.
+enum CapabilityRules {
+    static let fileSystems = ["ext4", "xfs"]
+    /// What mkfs.xfs makes at the least (xfsprogs 5.19 and later).
+    static let smallestXFS: Int64 = 300 << 20
+
+    /// A list of capabilities that a call has to have.
+    ///
+    /// - Throws: `invalidArgument` where there is none, or one is malformed.
+    static func wellFormed(_ capabilities: [VolumeCapability]) throws {
+        guard !capabilities.isEmpty else {
+            throw PerSSDError(
+                .invalidArgument, "volume_capabilities is missing", remedy: "give at least one volume capability")
+        }
+        for (index, capability) in capabilities.enumerated() {
+            try wellFormed(capability, "volume_capabilities[\(index)]")
+        }
+    }
+
+    /// - Throws: `invalidArgument` where something is missing, or is longer than it may be.
+    static func wellFormed(_ capability: VolumeCapability?, _ field: String) throws {
+        guard let capability else {
+            throw PerSSDError(.invalidArgument, "\(field) is missing", remedy: "give \(field)")
+        }
+        guard let mode = capability.accessMode?.mode, mode != .unknown else {
+            throw PerSSDError(.invalidArgument, "\(field).access_mode is missing", remedy: "give an access mode")
+        }
+        switch capability.accessType {
+        case nil:
+            throw PerSSDError(.invalidArgument, "\(field) has no access_type", remedy: "give block or mount")
+        case .block: break
+        case .mount(let mount):
+            try RequestChecks.optional(mount.fsType, "\(field).mount.fs_type")
+            try RequestChecks.optional(mount.volumeMountGroup, "\(field).mount.volume_mount_group")
+            let flags = mount.mountFlags
+            guard flags.reduce(0, { $0 + $1.utf8.count }) <= RequestChecks.mapLimit else {
+                throw PerSSDError(
+                    .invalidArgument, "\(field).mount.mount_flags has more than \(RequestChecks.mapLimit) bytes")
+            }
+            for flag in flags {
+                try RequestChecks.required(
+                    flag, "an entry of \(field).mount.mount_flags", limit: RequestChecks.mapLimit)
+            }
+        }
+    }
+
+    /// - Throws: `invalidArgument` saying why, where one is not supported, or they contradict each other.
+    static func supported(_ capabilities: [VolumeCapability]) throws {
+        for capability in capabilities { try supported(capability) }
+        let types = Set(capabilities.compactMap { $0.fsType }.filter { !$0.isEmpty })
+        guard types.count <= 1 else {
+            throw PerSSDError(
+                .invalidArgument,
+                "volume_capabilities ask for several file systems: \(types.sorted().joined(separator: " and "))",
+                remedy: "ask for one")
+        }
+    }
+
+    /// - Throws: `invalidArgument` saying why, where a well-formed capability is not supported.
+    static func supported(_ capability: VolumeCapability) throws {
+        if let mode = capability.accessMode?.mode {
+            switch mode {
+            case .singleNodeWriter, .singleNodeSingleWriter, .singleNodeMultiWriter, .singleNodeReaderOnly: break
+            case .multiNodeReaderOnly:
+                throw refused(
+                    "access mode \(mode.name) is not supported yet: one node at a time has a volume",
+                    "use ReadWriteOnce or ReadWriteOncePod")
+            case .multiNodeSingleWriter, .multiNodeMultiWriter, .unknown, .unrecognized:
+                throw refused(
+                    "access mode \(mode.name) is not supported: a volume is local to one node at a time",
+                    "use ReadWriteOnce or ReadWriteOncePod")
+            }
+        }
+        guard case .mount(let mount) = capability.accessType else { return }
+        guard mount.fsType.isEmpty || fileSystems.contains(mount.fsType) else {
+            throw refused(
+                "file system '\(mount.fsType)' is not supported",
+                "use \(fileSystems.joined(separator: " or ")), or leave fs_type empty for the default")
+        }
+        guard mount.volumeMountGroup.isEmpty else {
+            throw refused("volume_mount_group is not supported", "leave it to the orchestrator to change the group")
+        }
+    }
+
+    /// Bytes that a volume with these capabilities has at the least; 0 where any size will do.
+    static func smallest(_ capabilities: [VolumeCapability]) -> Int64 {
+        capabilities.contains { $0.fsType == "xfs" } ? smallestXFS : 0
+    }
+
+    private static func refused(_ message: String, _ remedy: String) -> PerSSDError {
+        PerSSDError(.invalidArgument, message, remedy: remedy)
+    }
+}
+
+extension VolumeCapability {
+    /// nil where it is no file system that is asked for.
+    fileprivate var fsType: String? {
+        guard case .mount(let mount) = accessType else { return nil }
+        return mount.fsType
+    }
+
+    /// How a volume is published that is published like this.
+    func publication(readOnly: Bool) -> Lease.Publication {
+        let isBlock = if case .block = accessType { true } else { false }
+        return Lease.Publication(
+            accessMode: (accessMode?.mode ?? .unknown).name, accessType: isBlock ? "block" : "mount",
+            readOnly: readOnly)
+    }
+}

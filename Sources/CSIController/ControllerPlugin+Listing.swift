@@ -1,0 +1,101 @@
+import CSI
+import Errors
+import Persistence
+import RPC
+
+extension ControllerPlugin {
+    /// What fits into one answer, well below gRPC's 4 MiB.
+    private static let largestPage = 5000
+
+    public func controllerGetCapabilities(
+        _ request: ControllerGetCapabilitiesRequest, context: RPCContext
+    ) async throws -> ControllerGetCapabilitiesResponse {
+        let calls: [ControllerServiceCapability.RPC.Kind] = [
+            .createDeleteVolume, .publishUnpublishVolume, .listVolumes, .listVolumesPublishedNodes, .getCapacity,
+            .singleNodeMultiWriter, .publishReadonly,
+        ]
+        return ControllerGetCapabilitiesResponse(
+            capabilities: calls.map {
+                ControllerServiceCapability(type: .rpc(ControllerServiceCapability.RPC(type: $0)))
+            })
+    }
+
+    /// A page's token is the id of its last volume, so it stays good when volumes come and go, this one included.
+    public func listVolumes(
+        _ request: ListVolumesRequest, context: RPCContext
+    ) async throws -> ListVolumesResponse {
+        guard request.maxEntries >= 0 else {
+            throw PerSSDError(
+                .invalidArgument, "max_entries is \(request.maxEntries)", remedy: "give 0 for all, or a number above")
+        }
+        var after: VolumeID?
+        if !request.startingToken.isEmpty {
+            after = VolumeID(request.startingToken)
+            guard after != nil else {
+                throw PerSSDError(
+                    .aborted, "starting_token '\(request.startingToken.prefix(100))' is none that ListVolumes gave",
+                    remedy: "begin anew without a token")
+            }
+        }
+        let limit = request.maxEntries == 0 ? Self.largestPage : min(Int(request.maxEntries), Self.largestPage)
+        let found = try await catalog.volumes(after: after, limit: limit + 1)
+        let page = found.prefix(limit)
+        return ListVolumesResponse(
+            entries: page.map { listing in
+                ListVolumesResponse.Entry(
+                    volume: message(listing.record),
+                    status: ListVolumesResponse.VolumeStatus(publishedNodeIDs: publishedNodes(listing.head)))
+            },
+            nextToken: found.count > limit ? page.last?.record.volume.rawValue ?? "" : "")
+    }
+
+    public func validateVolumeCapabilities(
+        _ request: ValidateVolumeCapabilitiesRequest, context: RPCContext
+    ) async throws -> ValidateVolumeCapabilitiesResponse {
+        let id = try RequestChecks.volumeID(request.volumeID)
+        try CapabilityRules.wellFormed(request.volumeCapabilities)
+        try RequestChecks.map(request.volumeContext, "volume_context")
+        try RequestChecks.map(request.parameters, "parameters")
+        try RequestChecks.map(request.mutableParameters, "mutable_parameters")
+        guard let id else { throw Self.noVolume(request.volumeID) }
+        let record = try await catalog.volume(id).record
+        do {
+            try CapabilityRules.supported(request.volumeCapabilities)
+            try Self.requireSame(request, record)
+        } catch let error as PerSSDError where error.code == .invalidArgument {
+            return ValidateVolumeCapabilitiesResponse(message: error.description)
+        }
+        return ValidateVolumeCapabilitiesResponse(
+            confirmed: ValidateVolumeCapabilitiesResponse.Confirmed(
+                volumeContext: request.volumeContext, volumeCapabilities: request.volumeCapabilities,
+                parameters: request.parameters))
+    }
+
+    private static func requireSame(_ request: ValidateVolumeCapabilitiesRequest, _ record: VolumeRecord) throws {
+        try RequestChecks.noMutableParameters(request.mutableParameters)
+        let smallest = CapabilityRules.smallest(request.volumeCapabilities)
+        guard record.capacityBytes >= UInt64(smallest) else {
+            throw PerSSDError(
+                .invalidArgument,
+                "the volume has \(record.capacityBytes) bytes, and an xfs file system needs \(smallest)")
+        }
+        let context = context(of: record)
+        for (key, value) in request.volumeContext.sorted(by: { $0.key < $1.key }) where context[key] != value {
+            throw PerSSDError(.invalidArgument, "volume_context has '\(key.prefix(100))', which the volume has not so")
+        }
+        guard !request.parameters.isEmpty else { return }
+        guard try parse(request.parameters).parameters == record.parameters else {
+            throw PerSSDError(.invalidArgument, "the volume was made with other parameters")
+        }
+    }
+
+    /// The ids of this cluster's nodes that a controller published the volume on.
+    private func publishedNodes(_ head: Head) -> [String] {
+        guard let lease = head.lease, lease.publication != nil, lease.holder.cluster == cluster else { return [] }
+        return [lease.holder.node]
+    }
+
+    static func noVolume(_ id: String) -> PerSSDError {
+        PerSSDError(.notFound, "there is no volume '\(id)'")
+    }
+}

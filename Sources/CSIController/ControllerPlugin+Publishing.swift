@@ -1,0 +1,81 @@
+import CSI
+import Errors
+import Persistence
+import RPC
+import Units
+
+extension ControllerPlugin {
+    /// Grants the volume's lease to a node.
+    public func controllerPublishVolume(
+        _ request: ControllerPublishVolumeRequest, context: RPCContext
+    ) async throws -> ControllerPublishVolumeResponse {
+        let id = try RequestChecks.volumeID(request.volumeID)
+        try RequestChecks.required(request.nodeID, "node_id", limit: RequestChecks.nodeIDLimit)
+        try CapabilityRules.wellFormed(request.volumeCapability, "volume_capability")
+        try RequestChecks.map(request.volumeContext, "volume_context")
+        guard let id, let capability = request.volumeCapability else { throw Self.noVolume(request.volumeID) }
+        try CapabilityRules.supported(capability)
+
+        let volume = try await catalog.volume(id)
+        let named = request.volumeContext[Driver.VolumeContextKey.incarnation]
+        guard named == nil || named == volume.record.incarnation.rawValue else {
+            throw PerSSDError(
+                .notFound, "volume \(id) has been deleted and made anew since this volume_context was given",
+                remedy: "delete the PersistentVolume that still has it")
+        }
+        guard let reference = nodeReference(request.nodeID), let node = try await catalog.node(reference) else {
+            throw PerSSDError(
+                .notFound, "there is no node '\(request.nodeID)' in cluster \(cluster)",
+                remedy: "start the node plugin there")
+        }
+        try requireRoom(for: volume, on: node)
+
+        let now = catalog.time
+        let publication = capability.publication(readOnly: request.readonly)
+        let head = try await catalog.updateHead(id, incarnation: volume.record.incarnation) {
+            try $0.granting(to: reference, as: publication, now: now)
+        }.value
+        logger.info(
+            "volume is granted",
+            metadata: ["volume": "\(id)", "node": "\(reference)", "epoch": "\(head.epoch)"])
+        return ControllerPublishVolumeResponse(publishContext: [
+            Driver.PublishContextKey.epoch: "\(head.epoch)",
+            Driver.PublishContextKey.incarnation: head.incarnation.rawValue,
+        ])
+    }
+
+    /// A node that holds the lease has its local copy, or is making it, and needs no more room.
+    private func requireRoom(for volume: VolumeListing, on node: NodeRecord) throws {
+        let record = volume.record
+        guard let pool = node.pool(record.parameters.pool) else {
+            let known = node.pools.map(\.name).sorted().joined(separator: ", ")
+            throw PerSSDError(
+                .failedPrecondition,
+                "node \(node.node) has no pool '\(record.parameters.pool)', which volume \(record.volume) belongs to; it "
+                    + "has \(known.isEmpty ? "none" : known)",
+                remedy: "use a node of that pool")
+        }
+        // Whether another node holds it is for the lease to say.
+        guard volume.head.lease == nil, pool.availableBytes < record.capacityBytes else { return }
+        throw PerSSDError(
+            .resourceExhausted,
+            "pool '\(pool.name)' of node \(node.node) has no room for volume \(record.volume): it needs "
+                + "\(ByteCount(record.capacityBytes)), and \(ByteCount(pool.freeBytes)) are free and "
+                + "\(ByteCount(pool.evictableBytes)) can be evicted of \(ByteCount(pool.totalBytes))",
+            remedy: "wait until other volumes leave the node, or use another node")
+    }
+
+    /// Takes the volume's lease back, and waits, within the call's time, for what is not committed yet.
+    public func controllerUnpublishVolume(
+        _ request: ControllerUnpublishVolumeRequest, context: RPCContext
+    ) async throws -> ControllerUnpublishVolumeResponse {
+        let id = try RequestChecks.volumeID(request.volumeID)
+        try RequestChecks.optional(request.nodeID, "node_id", limit: RequestChecks.nodeIDLimit)
+        let node = nodeReference(request.nodeID)
+        // What cannot exist is not published anywhere.
+        guard let id, request.nodeID.isEmpty || node != nil else { return ControllerUnpublishVolumeResponse() }
+        let detach = Detach(volume: id, node: node, cluster: cluster, catalog: catalog, logger: logger)
+        try await detach.run(until: context.deadline)
+        return ControllerUnpublishVolumeResponse()
+    }
+}

@@ -1,0 +1,93 @@
+import CSI
+import Errors
+import Persistence
+import RPC
+import Units
+
+extension ControllerPlugin {
+    public func createVolume(
+        _ request: CreateVolumeRequest, context: RPCContext
+    ) async throws -> CreateVolumeResponse {
+        let new = try newVolume(request)
+        let requisite = request.accessibilityRequirements?.requisite ?? []
+        do {
+            // What was made already is answered whatever has become of the nodes since.
+            _ = try await catalog.volume(VolumeID(name: new.name))
+        } catch let error as PerSSDError where error.code == .notFound {
+            let capacity = try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
+            let placement = try await placement(of: new.parameters.pool, in: requisite)
+            try placement.require(capacity: capacity, in: requisite)
+        }
+        let record = try await catalog.createVolume(new)
+        logger.info(
+            "volume is there",
+            metadata: [
+                "volume": "\(record.volume)", "for": "\(record.title)", "size": "\(ByteCount(record.capacityBytes))",
+                "pool": "\(record.parameters.pool)",
+            ])
+        return CreateVolumeResponse(volume: message(record))
+    }
+
+    public func deleteVolume(
+        _ request: DeleteVolumeRequest, context: RPCContext
+    ) async throws -> DeleteVolumeResponse {
+        // An id that no volume can have is one that does not exist, and deleting that succeeds.
+        guard let id = try RequestChecks.volumeID(request.volumeID) else { return DeleteVolumeResponse() }
+        try await catalog.deleteVolume(id)
+        logger.info("volume is deleted", metadata: ["volume": "\(id)"])
+        return DeleteVolumeResponse()
+    }
+
+    private func newVolume(_ request: CreateVolumeRequest) throws -> NewVolume {
+        try RequestChecks.required(request.name, "name")
+        try CapabilityRules.wellFormed(request.volumeCapabilities)
+        try CapabilityRules.supported(request.volumeCapabilities)
+        try RequestChecks.map(request.parameters, "parameters")
+        try RequestChecks.noMutableParameters(request.mutableParameters)
+        guard request.volumeContentSource == nil else {
+            throw PerSSDError(
+                .invalidArgument,
+                "volume_content_source is given, and volumes cannot be made from other volumes or from snapshots",
+                remedy: "make an empty volume")
+        }
+        let (parameters, claim) = try Self.parse(request.parameters)
+        let range = request.capacityRange ?? CapacityRange()
+        let smallest = CapabilityRules.smallest(request.volumeCapabilities)
+        // Bounds that are wrong by themselves are refused as they came.
+        _ = try VolumeSize.choose(required: range.requiredBytes, limit: range.limitBytes)
+        guard range.limitBytes == 0 || range.limitBytes >= smallest else {
+            throw PerSSDError(
+                .outOfRange,
+                "limit_bytes \(range.limitBytes) is below \(smallest), the least that an xfs file system needs",
+                remedy: "raise limit_bytes, or use ext4")
+        }
+        return NewVolume(
+            name: request.name, requiredBytes: max(range.requiredBytes, smallest), limitBytes: range.limitBytes,
+            parameters: parameters, claim: claim)
+    }
+
+    /// A StorageClass's parameters, and the claim that the provisioner tells beside them.
+    static func parse(
+        _ all: [String: String]
+    ) throws -> (parameters: VolumeParameters, claim: VolumeRecord.Claim?) {
+        var rest = all
+        let name = rest.removeValue(forKey: Driver.ProvisionerKey.claimName)
+        let namespace = rest.removeValue(forKey: Driver.ProvisionerKey.claimNamespace)
+        rest[Driver.ProvisionerKey.volumeName] = nil
+        let parameters = try VolumeParameters(parsing: rest)
+        guard let name, let namespace else { return (parameters, nil) }
+        return (parameters, VolumeRecord.Claim(namespace: namespace, name: name))
+    }
+
+    /// A volume as CSI has it: accessible from every node of its pool.
+    func message(_ record: VolumeRecord) -> Volume {
+        Volume(
+            capacityBytes: Int64(clamping: record.capacityBytes), volumeID: record.volume.rawValue,
+            volumeContext: Self.context(of: record),
+            accessibleTopology: [Topology(segments: [Driver.TopologyKey.pool: record.parameters.pool])])
+    }
+
+    static func context(of record: VolumeRecord) -> [String: String] {
+        [Driver.VolumeContextKey.incarnation: record.incarnation.rawValue]
+    }
+}

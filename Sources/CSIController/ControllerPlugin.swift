@@ -1,0 +1,38 @@
+import CSI
+import Errors
+import Logging
+import Persistence
+import RPC
+
+/// The controller plugin: CSI's Identity and Controller services on top of the catalog.
+///
+/// It keeps no state of its own but a short memory of the last probe, so any number of them may serve the same bucket, and
+/// each may be killed at any time.
+public final class ControllerPlugin: IdentityService, ControllerService {
+    let catalog: Catalog
+    /// The cluster whose nodes this controller attaches volumes to; other clusters may use the same bucket.
+    let cluster: String
+    let version: String
+    let logger: Logger
+    let health: StoreHealth
+
+    /// - Parameters:
+    ///   - version: of the plugin, for GetPluginInfo.
+    /// - Throws: `invalidArgument` where the cluster's name has characters that an object's name cannot have.
+    public init(catalog: Catalog, cluster: String, version: String, logger: Logger) throws {
+        _ = try NodeReference(cluster: cluster, node: "any")
+        self.catalog = catalog
+        self.cluster = cluster
+        self.version = version
+        self.logger = logger
+        health = StoreHealth(catalog.store)
+    }
+
+    /// The methods of both services, for an RPC server.
+    public func methods(observer: (any CallObserver)? = nil) -> [RPCMethod] {
+        identityMethods(self, observer: observer) + controllerMethods(self, observer: observer)
+    }
+
+    /// - Returns: nil where no node can have this name.
+    func nodeReference(_ name: String) -> NodeReference? { try? NodeReference(cluster: cluster, node: name) }
+}

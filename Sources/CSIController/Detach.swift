@@ -1,0 +1,134 @@
+import Errors
+import Foundation
+import Logging
+import Persistence
+import Units
+
+/// Takes a lease back from a node. What the node has not committed is waited for as long as the node lives, and given up,
+/// loudly, once it has been silent for the volume's `nodeLossTimeout`.
+struct Detach {
+    var volume: VolumeID
+    /// nil for whichever node of the cluster holds it.
+    var node: NodeReference?
+    /// Nodes of other clusters are not this controller's to take anything from.
+    var cluster: String
+    var catalog: Catalog
+    var logger: Logger
+
+    /// How long a caller that set no deadline waits.
+    static let patience = Duration.seconds(10)
+    private static let pauses = (first: Duration.milliseconds(100), longest: Duration.seconds(2))
+
+    /// - Throws: `aborted` while there is uncommitted work, with how long it has been waited for.
+    func run(until deadline: ContinuousClock.Instant?) async throws {
+        let end = Self.lastTry(deadline)
+        var pause = Self.pauses.first
+        while true {
+            guard let waiting = try await step() else { return }
+            guard waiting.holderIsAlive, ContinuousClock.now + pause < end else { throw waiting.error }
+            try await Task.sleep(for: pause)
+            pause = min(pause * 3 / 2, Self.pauses.longest)
+        }
+    }
+
+    /// Some time before the deadline, so that the answer still arrives.
+    private static func lastTry(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant {
+        guard let deadline else { return .now + patience }
+        return deadline - min(.seconds(1), max(.zero, deadline - .now) / 4)
+    }
+
+    private struct Waiting {
+        var holderIsAlive: Bool
+        var error: PerSSDError
+    }
+
+    /// - Returns: nil where the node, or every one, has the volume no more.
+    private func step() async throws -> Waiting? {
+        do {
+            let seen = try await catalog.head(volume)
+            guard let holder = held(seen.value)?.holder else { return nil }
+            let record = try await catalog.node(holder)
+            let now = catalog.time
+            let head = try await catalog.updateHead(
+                volume, incarnation: seen.value.incarnation, known: seen
+            ) { head in
+                guard held(head)?.state == .open else { return try head.releasing(from: holder) }
+                // Another holder's record has not been read; it is, the next time.
+                return head.requestingDetach(from: holder, holderSeenAt: record?.seenAt, now: now)
+            }
+            guard let lease = held(head.value) else {
+                logger.info("volume is released", metadata: ["volume": "\(volume)", "node": "\(holder)"])
+                return nil
+            }
+            guard lease.holder == holder else {
+                return Waiting(holderIsAlive: true, error: aborted(head.value, lease, nil, now, 0))
+            }
+            return try await waitOrRevoke(head, lease, record, now)
+        } catch let error as PerSSDError where error.code == .notFound {
+            // Deleted, so nobody has it.
+            return nil
+        }
+    }
+
+    private func waitOrRevoke(
+        _ head: Versioned<Head>, _ lease: Lease, _ record: NodeRecord?, _ now: Date
+    ) async throws -> Waiting? {
+        let limit = Double(try await catalog.volume(volume).record.parameters.nodeLossTimeout)
+        let silence = lease.silentSince.map { max(0, now.timeIntervalSince($0)) } ?? 0
+        guard silence > limit else {
+            return Waiting(
+                holderIsAlive: record?.isAlive(at: now) ?? false,
+                error: aborted(head.value, lease, record, now, silence))
+        }
+        // Any change of the head is a sign of life, or another detach at work: then it is looked at anew.
+        let after = try await catalog.updateHead(volume, incarnation: head.value.incarnation, known: head) {
+            $0 == head.value ? $0.revoking(now: now) : $0
+        }.value
+        guard after.lease == nil, let loss = after.loss, loss.epoch == head.value.epoch else {
+            return Waiting(
+                holderIsAlive: true, error: aborted(head.value, lease, record, now, silence))
+        }
+        report(loss, silence)
+        return nil
+    }
+
+    private func report(_ loss: Loss, _ silence: Double) {
+        logger.error(
+            """
+            node \(loss.node) was silent for \(Duration.seconds(silence).text) while it had volume \(volume) open: its \
+            lease is revoked. What it wrote since \(loss.openSince.formatted(.iso8601)) and has not committed is lost \
+            to the volume, which stands at generation \(loss.newestGeneration). Should the node come back, it keeps \
+            that work as a branch.
+            """,
+            metadata: [
+                "volume": "\(volume)", "node": "\(loss.node)", "epoch": "\(loss.epoch)",
+                "generation": "\(loss.newestGeneration)",
+            ])
+    }
+
+    private func aborted(
+        _ head: Head, _ lease: Lease, _ record: NodeRecord?, _ now: Date, _ silence: Double
+    ) -> PerSSDError {
+        let waited = Duration.seconds(max(0, now.timeIntervalSince(lease.detachRequestedAt ?? now))).text
+        let newest = head.newest.map { "generation \($0.number)" } ?? "none"
+        let life =
+            if record == nil {
+                "the node has no record in the bucket"
+            } else {
+                "the node has been silent for \(Duration.seconds(silence).text)"
+            }
+        return PerSSDError(
+            .aborted,
+            "node \(lease.holder) has not committed all it wrote to volume \(volume), whose newest state is \(newest): "
+                + "waiting for \(waited) so far; \(life)",
+            remedy: "the next try goes on waiting, until the node has been silent for the volume's nodeLossTimeout")
+    }
+
+    /// The lease, where it is one that is to be taken back.
+    private func held(_ head: Head) -> Lease? {
+        guard let lease = head.lease, lease.holder.cluster == cluster, node == nil || lease.holder == node else {
+            return nil
+        }
+        return lease
+    }
+}

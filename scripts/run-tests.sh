@@ -1,0 +1,63 @@
+#!/bin/sh
+# Builds the package and runs all tests: those of the modules, then those that drive the processes from outside.
+# The last line is the sum: "N passed, M failed". Ends with a status other than 0 where anything failed, or did not run.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+jobs=${JOBS:-$(nproc)}
+output=$(mktemp -d) || exit 1
+trap 'rm -rf "$output"' EXIT
+
+if [ "$(id -u)" != 0 ]; then
+    echo "run-tests: the tests mount file systems and attach loop devices: run them as root" >&2
+    exit 1
+fi
+
+# One build for both kinds of tests; the programs that black-box tests start are part of it.
+swift build --build-tests --jobs "$jobs" || exit 1
+
+# shows what a command writes, keeps it in a file, and leaves its exit status in $status
+recorded() {
+    file=$1
+    shift
+    { "$@" 2>&1; echo $? > "$output/status"; } | tee "$file"
+    status=$(cat "$output/status")
+}
+
+passed=0
+failed=0
+broken=0
+
+recorded "$output/swift" swift test --skip-build
+[ "$status" = 0 ] || broken=1
+# One line a test; a test with arguments counts once.
+passed=$((passed + $(grep -cE '^✔ Test .* passed after ' "$output/swift" || true)))
+failed=$((failed + $(grep -cE '^✘ Test .* failed after ' "$output/swift" || true)))
+# The summary of a run ("Test run with ...") looks the same, and is no test.
+passed=$((passed - $(grep -cE '^✔ Test run with ' "$output/swift" || true)))
+failed=$((failed - $(grep -cE '^✘ Test run with ' "$output/swift" || true)))
+
+if ls Tests/BlackBox/test_*.py > /dev/null 2>&1; then
+    recorded "$output/pytest" .venv/bin/python -m pytest -q --junitxml="$output/pytest.xml" Tests/BlackBox
+    [ "$status" = 0 ] || broken=1
+    counts=$(.venv/bin/python - "$output/pytest.xml" << 'PYTHON'
+import sys
+import xml.etree.ElementTree as tree
+
+suite = tree.parse(sys.argv[1]).getroot().find("testsuite")
+count = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
+# One that was skipped has not shown anything: it counts as failed.
+bad = count["failures"] + count["errors"] + count["skipped"]
+print(count["tests"] - bad, bad)
+PYTHON
+    ) || { counts="0 1"; broken=1; }
+    passed=$((passed + ${counts% *}))
+    failed=$((failed + ${counts#* }))
+fi
+
+if [ "$broken" != 0 ] && [ "$failed" = 0 ]; then
+    # A runner that died counts as one failure, so that the sum never looks clean.
+    failed=1
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
