@@ -25,7 +25,8 @@ public struct FileSystems: Sendable {
         if try await BlockingPool.shared.run({ try Self.isBlank(device) }) { return .nothing }
         // Low-level probing, with neither cache nor udev (blkid(8)); 2 says that nothing is known, 8 that several are.
         let result = try await runner.run(
-            Command("blkid", ["-p", "-o", "export", device.string], timeout: .seconds(60), acceptedExitCodes: [0, 2, 8]))
+            Command(
+                "blkid", ["-p", "-o", "export", device.string], timeout: .seconds(60), acceptedExitCodes: [0, 2, 8]))
         guard result.exitCode == 0 else {
             return .other(result.exitCode == 2 ? "data of no known kind" : "the marks of several kinds at once")
         }
@@ -64,7 +65,8 @@ public struct FileSystems: Sendable {
         let contents = try await contents(of: device)
         guard contents == .nothing else {
             throw PerSSDError(
-                .failedPrecondition, "\(device) is not empty, so no \(kind.rawValue) is made on it: it holds \(contents.text)",
+                .failedPrecondition,
+                "\(device) is not empty, so no \(kind.rawValue) is made on it: it holds \(contents.text)",
                 remedy: "use a new local copy")
         }
         let command = kind.makeCommand(device: device.string, size: size)
@@ -88,7 +90,9 @@ public struct FileSystems: Sendable {
                 .failedPrecondition, "\(device) should hold \(kind.rawValue), and holds \(contents.text)",
                 remedy: "ask for the file system that the volume was made with")
         }
-        guard kind == .ext4, try await BlockingPool.shared.run({ try Self.hasNotedErrors(ext4: device) }) else { return }
+        guard kind == .ext4, try await BlockingPool.shared.run({ try Self.hasNotedErrors(ext4: device) }) else {
+            return
+        }
         try await repair(ext4: device)
     }
 

@@ -125,7 +125,9 @@ struct ImageDirectory: Sendable {
     }
 
     static func baseGeneration(_ name: String) -> UInt64? {
-        guard name.hasPrefix("base-"), let number = UInt64(name.dropFirst(5)), name == "base-\(number)" else { return nil }
+        guard name.hasPrefix("base-"), let number = UInt64(name.dropFirst(5)), name == "base-\(number)" else {
+            return nil
+        }
         return number
     }
 

@@ -48,7 +48,8 @@ struct ImageRecovery {
             try tidy(record)
             records[volume] = record
         } catch {
-            let size = (try? FileStatus.of(directory.image(volume), followingLinks: false)).flatMap { $0 }?.sizeBytes ?? 0
+            let size =
+                (try? FileStatus.of(directory.image(volume), followingLinks: false)).flatMap { $0 }?.sizeBytes ?? 0
             let wrapped = PerSSDError(wrapping: error, during: "the local copy in \(folder) cannot be used")
             damaged[volume] = Finding(
                 volume: volume, sizeBytes: size,
@@ -175,7 +176,8 @@ struct DeviceBindings {
     func refuse(_ device: FilePath) throws {
         if let place = places(of: device).first {
             throw PerSSDError(
-                .failedPrecondition, "\(device) is published as a block device at \(place)", remedy: "unpublish it first")
+                .failedPrecondition, "\(device) is published as a block device at \(place)",
+                remedy: "unpublish it first")
         }
     }
 }

@@ -21,6 +21,10 @@ public struct StagedMount: Sendable, Equatable {
     public var volume: String
     public var path: FilePath
     public var isReadOnly: Bool
+
+    public init(volume: String, path: FilePath, isReadOnly: Bool) {
+        (self.volume, self.path, self.isReadOnly) = (volume, path, isReadOnly)
+    }
 }
 
 /// Mounts volumes, and shows them at target paths.
@@ -188,7 +192,8 @@ public struct Publisher: Sendable {
         guard let found = Self.target(top, of: device) else { throw Self.takenByOthers(top) }
         guard found.isReadOnly == readOnly, found.isBlock == block else {
             throw PerSSDError(
-                .alreadyExists, "the volume is published at \(place.path) already, \(found.isBlock ? "as a device, " : "")"
+                .alreadyExists,
+                "the volume is published at \(place.path) already, \(found.isBlock ? "as a device, " : "")"
                     + (found.isReadOnly ? "read-only" : "for writing"),
                 remedy: "unpublish it there first")
         }

@@ -17,7 +17,9 @@ struct TargetPlace: ~Copyable {
     init(_ text: String, below root: FilePath?) throws {
         try Self.checkForm(text)
         let path = FilePath(text)
-        guard let name = path.lastComponent else { throw Self.refusal(text, "it names no place below the root directory") }
+        guard let name = path.lastComponent else {
+            throw Self.refusal(text, "it names no place below the root directory")
+        }
         let parent = try Self.openParent(path.removingLastComponent(), of: text)
         let realPath = try parent.currentPath().appending(name)
         if let root {
@@ -109,7 +111,8 @@ struct TargetPlace: ~Copyable {
         let isDirectory = found.kind == .directory
         guard isDirectory || found.kind == .regular && found.sizeBytes == 0 else {
             throw PerSSDError(
-                .failedPrecondition, "the target \(path) is \(found.kind.words) that PerSSD did not make, and is left alone",
+                .failedPrecondition,
+                "the target \(path) is \(found.kind.words) that PerSSD did not make, and is left alone",
                 remedy: "move it away")
         }
         do {
