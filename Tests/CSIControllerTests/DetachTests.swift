@@ -1,0 +1,179 @@
+import CSI
+import CatalogTestSupport
+import Errors
+import Persistence
+import RPC
+import Testing
+
+/// Unpublishing while there is uncommitted work.
+@Suite struct DetachTests {
+    /// A volume that node "a" has open.
+    private func opened(_ parameters: [String: String] = [:]) async throws -> (bench: Bench, volume: Volume) {
+        let bench = try await Bench.withNodes()
+        let volume = try await bench.create(parameters: parameters)
+        _ = try await bench.publish(volume)
+        try await bench.open(volume)
+        return (bench, volume)
+    }
+
+    @Test func waitsForTheCommit() async throws {
+        let (bench, volume) = try await opened()
+        async let committed: Void = {
+            try await Task.sleep(for: .milliseconds(250))
+            try await bench.commit(volume, closing: true)
+        }()
+        try await bench.unpublish(volume, timeout: .seconds(20))
+        try await committed
+        let head = try await bench.head(volume)
+        #expect(head.lease == nil)
+        #expect(head.newest?.number == 1)
+        #expect(head.loss == nil)
+        #expect(head.epoch == 1)
+    }
+
+    @Test func answersAbortedInTime() async throws {
+        let (bench, volume) = try await opened()
+        try await bench.commit(volume, closing: false)
+        let start = ContinuousClock.now
+        await expectStatus(.aborted, "node c/a", "generation 1", "waiting for 0.0 s", "silent for 0.0 s") {
+            try await bench.unpublish(volume, timeout: .seconds(1))
+        }
+        let took = ContinuousClock.now - start
+        #expect(took > .milliseconds(500) && took < .seconds(1), "\(took)")
+        let head = try await bench.head(volume)
+        #expect(head.lease?.state == .open)
+        #expect(head.lease?.detachRequestedAt == bench.clock.now)
+
+        bench.clock.advance(70)
+        await expectStatus(.aborted, "waiting for 1 min 10 s", "silent for 1 min 10 s") {
+            try await bench.unpublish(volume)
+        }
+        #expect(try await bench.head(volume) == head)
+    }
+
+    @Test func aDeadNodeIsNotWaitedFor() async throws {
+        let (bench, volume) = try await opened()
+        bench.clock.advance(90)
+        let start = ContinuousClock.now
+        await expectStatus(.aborted) { try await bench.unpublish(volume, timeout: .seconds(30)) }
+        #expect(ContinuousClock.now - start < .seconds(5))
+    }
+
+    @Test func aSilentNodeLosesTheLease() async throws {
+        let (bench, volume) = try await opened(["nodeLossTimeout": "5m"])
+        try await bench.commit(volume, closing: false)
+        let openSince = try await bench.head(volume).lease?.since
+        // Long silent before, but the wait only begins now.
+        bench.clock.advance(3600)
+        await expectStatus(.aborted) { try await bench.unpublish(volume) }
+        bench.clock.advance(300)
+        await expectStatus(.aborted, "5 min 0 s") { try await bench.unpublish(volume) }
+        #expect(bench.log.messages(.error).isEmpty)
+        bench.clock.advance(1)
+        try await bench.unpublish(volume)
+        let head = try await bench.head(volume)
+        #expect(head.lease == nil)
+        #expect(head.epoch == 2)
+        #expect(head.newest?.number == 1)
+        #expect(head.loss?.node.node == "a")
+        #expect(head.loss?.epoch == 1)
+        #expect(head.loss?.newestGeneration == 1)
+        #expect(head.loss?.openSince == openSince)
+        let errors = bench.log.messages(.error)
+        #expect(errors.count == 1)
+        for word in ["c/a", volume.volumeID, "generation 1", "2023-11-14", "branch", "5 min 1 s", "epoch=1"] {
+            #expect(errors.first?.contains(word) == true, "'\(word)' is not in \(errors)")
+        }
+        // And another node can have it; the first one cannot commit any more.
+        try await bench.register("b")
+        #expect(try await bench.publish(volume, on: "b")["epoch"] == "3")
+        await expectStatus(.failedPrecondition) {
+            do { try await bench.commit(volume, closing: true) } catch { throw RPCStatus(error) }
+        }
+    }
+
+    @Test func aSignOfLifeStartsTheWaitAnew() async throws {
+        let (bench, volume) = try await opened(["nodeLossTimeout": "5m"])
+        await expectStatus(.aborted) { try await bench.unpublish(volume) }
+        bench.clock.advance(299)
+        try await bench.register("a")
+        await expectStatus(.aborted, "waiting for 4 min 59 s", "silent for 0.0 s") {
+            try await bench.unpublish(volume)
+        }
+        bench.clock.advance(299)
+        await expectStatus(.aborted, "silent for 4 min 59 s") { try await bench.unpublish(volume) }
+        bench.clock.advance(2)
+        try await bench.unpublish(volume)
+        #expect(try await bench.head(volume).loss != nil)
+    }
+
+    /// A living node whose clock is a day behind keeps its lease.
+    @Test func aWrongClockIsNoSilence() async throws {
+        let (bench, volume) = try await opened(["nodeLossTimeout": "1m"])
+        let slow = Bench(bench.store)
+        slow.clock.advance(-86_400)
+        for _ in 0..<5 {
+            try await slow.register("a")
+            await expectStatus(.aborted) { try await bench.unpublish(volume) }
+            bench.clock.advance(50)
+            slow.clock.advance(50)
+        }
+        #expect(try await bench.head(volume).lease?.state == .open)
+        #expect(bench.log.messages(.error).isEmpty)
+    }
+
+    @Test func aNodeWithoutARecordIsSilent() async throws {
+        let (bench, volume) = try await opened()
+        try await bench.store.remove(try ObjectKey("nodes/c/a.json"))
+        await expectStatus(.aborted, "no record") { try await bench.unpublish(volume) }
+        bench.clock.advance(601)
+        try await bench.unpublish(volume, from: "")
+        #expect(try await bench.head(volume).loss?.node.node == "a")
+    }
+
+    @Test func aCommitInTheLastMomentWins() async throws {
+        let store = MemoryStore()
+        let bench = try await Bench.withNodes(store)
+        for index in 0..<50 {
+            let volume = try await bench.create("pvc-\(index)")
+            _ = try await bench.publish(volume)
+            try await bench.open(volume)
+            await expectStatus(.aborted) { try await bench.unpublish(volume, timeout: .milliseconds(20)) }
+            bench.clock.advance(601)
+            let reached = await store.interrupting(
+                at: index, with: { try await bench.commit(volume, closing: true) },
+                { try? await bench.unpublish(volume) })
+            let head = try await bench.head(volume)
+            #expect(head.lease == nil)
+            guard reached else {
+                #expect(index > 3)
+                return
+            }
+            // Whoever came first: either the work is committed, or the loss is on record.
+            #expect((head.newest == nil) == (head.loss != nil), "\(head)")
+        }
+        Issue.record("the detach never ended")
+    }
+
+    @Test func publishingAgainEndsTheDetach() async throws {
+        let (bench, volume) = try await opened()
+        await expectStatus(.aborted) { try await bench.unpublish(volume) }
+        bench.clock.advance(500)
+        try await bench.register("a")
+        _ = try await bench.publish(volume)
+        #expect(try await bench.head(volume).lease?.detachRequestedAt == nil)
+        bench.clock.advance(500)
+        await expectStatus(.aborted, "waiting for 0.0 s") { try await bench.unpublish(volume) }
+    }
+
+    @Test func cancellingStopsTheWait() async throws {
+        let (bench, volume) = try await opened()
+        let task = Task { try await bench.unpublish(volume, timeout: .seconds(60)) }
+        try await Task.sleep(for: .milliseconds(200))
+        let start = ContinuousClock.now
+        task.cancel()
+        await expectStatus(.cancelled) { try await task.value }
+        #expect(ContinuousClock.now - start < .seconds(5))
+        #expect(try await bench.head(volume).lease?.state == .open)
+    }
+}
