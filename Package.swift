@@ -103,8 +103,9 @@ let package = Package(
         tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
         tests("CommandsTests", ["Commands", "Errors"]),
         // What the kill tests kill.
+        .target(name: "KillAtCall", path: "Tests/KillAtCall", cSettings: cSettings),
         .executableTarget(
-            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", logging, systemPackage],
+            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", "KillAtCall", logging, systemPackage],
             path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
         tests(
             "LocalVolumesTests",
