@@ -17,9 +17,10 @@ public final class ControllerPlugin: IdentityService, ControllerService {
     let health: StoreHealth
 
     /// - Parameters:
-    ///   - cluster: a name that `NodeReference` takes.
     ///   - version: of the plugin, for GetPluginInfo.
-    public init(catalog: Catalog, cluster: String, version: String, logger: Logger) {
+    /// - Throws: `invalidArgument` where the cluster's name has characters that an object's name cannot have.
+    public init(catalog: Catalog, cluster: String, version: String, logger: Logger) throws {
+        _ = try NodeReference(cluster: cluster, node: "any")
         self.catalog = catalog
         self.cluster = cluster
         self.version = version

@@ -81,12 +81,13 @@ struct Detach {
                 error: aborted(head.value, lease, record, now, silence))
         }
         // Any change of the head is a sign of life, or another detach at work: then it is looked at anew.
-        let after = try await catalog.updateHead(volume, incarnation: head.value.incarnation, known: head) {
-            $0 == head.value ? $0.revoking(now: now) : $0
+        var isRevoking = false
+        let after = try await catalog.updateHead(volume, incarnation: head.value.incarnation, known: head) { current in
+            isRevoking = current == head.value
+            return isRevoking ? current.revoking(now: now) : current
         }.value
-        guard after.lease == nil, let loss = after.loss, loss.epoch == head.value.epoch else {
-            return Waiting(
-                holderIsAlive: true, error: aborted(head.value, lease, record, now, silence))
+        guard isRevoking, let loss = after.loss else {
+            return Waiting(holderIsAlive: true, error: aborted(head.value, lease, record, now, silence))
         }
         report(loss, silence)
         return nil

@@ -22,7 +22,8 @@ struct Bench {
     var catalog: Catalog { Catalog(store: store, now: { [clock] in clock.now }) }
 
     func plugin(cluster: String = cluster) -> ControllerPlugin {
-        ControllerPlugin(catalog: catalog, cluster: cluster, version: "1.2.3", logger: log.logger)
+        // The clusters here have valid names.
+        try! ControllerPlugin(catalog: catalog, cluster: cluster, version: "1.2.3", logger: log.logger)
     }
 
     /// Every call goes through the messages' coding and the mapping of errors, as on the wire.

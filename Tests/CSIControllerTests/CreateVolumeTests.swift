@@ -135,7 +135,8 @@ import Testing
                 createRequest("pvc-2", required: 16 << 20, limit: 64 << 20, capabilities: xfs))
         }
         let ext4 = try await bench.controller.createVolume(
-            createRequest("pvc-3", required: 16 << 20, limit: 64 << 20, capabilities: [mountCapability(fsType: "ext4")]))
+            createRequest("pvc-3", required: 16 << 20, limit: 64 << 20, capabilities: [mountCapability(fsType: "ext4")])
+        )
         #expect(ext4.volume?.capacityBytes == 16 << 20)
     }
 

@@ -140,7 +140,7 @@ import Testing
             try await bench.open(volume)
             await expectStatus(.aborted) { try await bench.unpublish(volume, timeout: .milliseconds(20)) }
             bench.clock.advance(601)
-            let reached = await store.interrupting(
+            let reached = try await store.interrupting(
                 at: index, with: { try await bench.commit(volume, closing: true) },
                 { try? await bench.unpublish(volume) })
             let head = try await bench.head(volume)
