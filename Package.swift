@@ -123,8 +123,9 @@ let package = Package(
         .executableTarget(
             name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
             swiftSettings: swiftSettings),
+        .target(name: "KillAtCall", path: "Tests/KillAtCall", cSettings: cSettings),
         .executableTarget(
-            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", logging, systemPackage],
+            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", "KillAtCall", logging, systemPackage],
             path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
 
         tests("TestSupportTests", ["TestSupport"]),

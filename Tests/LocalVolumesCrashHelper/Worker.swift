@@ -28,14 +28,7 @@ struct Worker {
             let record = state.record(volume)
             try await attempt(volume, state) { try await $0.save(record) }
         case 2, 3:
-            state.byte &+= 1
-            let byte = state.byte
-            try await attempt(volume, state) { pool in
-                let device = try FileHandle(forUpdating: URL(fileURLWithPath: try await pool.attach(volume).string))
-                try device.write(contentsOf: [UInt8](repeating: byte, count: 4096))
-                try device.synchronize()
-                try device.close()
-            }
+            try await overwrite(volume, &state)
         case 4: _ = try await pool.attach(volume)
         case 5: try await pool.detach(volume)
         case 6 where state.sizeMebibytes < 64:
@@ -63,7 +56,19 @@ struct Worker {
         }
     }
 
-    private mutating func attempt(
+    /// Changes the first byte of the contents.
+    mutating func overwrite(_ volume: String, _ state: inout CopyState) async throws {
+        state.byte &+= 1
+        let byte = state.byte
+        try await attempt(volume, state) { pool in
+            let device = try FileHandle(forUpdating: URL(fileURLWithPath: try await pool.attach(volume).string))
+            try device.write(contentsOf: [UInt8](repeating: byte, count: 4096))
+            try device.synchronize()
+            try device.close()
+        }
+    }
+
+    mutating func attempt(
         _ volume: String, _ state: CopyState?, _ call: (ImagePool) async throws -> Void
     ) async throws {
         let text = state?.description ?? "absent"
