@@ -17,7 +17,7 @@ struct PerssdController: AsyncParsableCommand {
 
     mutating func run() async throws {
         let process = try await ServiceProcess.start("perssd-controller", options)
-        let plugin = ControllerPlugin(
+        let plugin = try ControllerPlugin(
             catalog: Catalog(store: process.store), cluster: process.settings.cluster, version: version,
             logger: process.logger)
         try await process.run([
