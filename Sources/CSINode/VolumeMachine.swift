@@ -170,8 +170,10 @@ struct VolumeMachine: Sendable, Hashable {
     ///
     /// - Returns: whether the commit also closes the head. Then nothing is opened until the stage-out is over.
     mutating func beginClosing() -> Bool {
-        guard targets.isEmpty, access == .none, stageOut == .sendingCopy || stageOut == .sending(writtenSince: false)
-        else { return false }
+        guard targets.isEmpty, stageOut == .sendingCopy || stageOut == .sending(writtenSince: false) else {
+            return false
+        }
+        if case .publishing = access { return false }
         stageOut = .closing
         return true
     }

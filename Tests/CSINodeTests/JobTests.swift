@@ -68,7 +68,7 @@ private final class Gate: Sendable {
         caller.cancel()
         let start = ContinuousClock.now
         await #expect(throws: (any Error).self) { try await caller.value }
-        #expect(ContinuousClock.now - start < .seconds(10))
+        #expect(ContinuousClock.now - start < .seconds(50))
         gate.open()
         try await job.wait(until: .now + .seconds(10))
     }
