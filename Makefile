@@ -46,7 +46,7 @@ dependencies-build:
 	scripts/install-dependencies.sh build
 
 dependencies-demo:
-	scripts/install-dependencies.sh $(if $(filter s3,$(STORE)),demo-s3,demo)
+	scripts/install-dependencies.sh $(if $(filter s3,$(STORE)),demo-s3,build)
 
 dependencies-test:
 	scripts/install-dependencies.sh test

@@ -123,12 +123,28 @@ let package = Package(
         .executableTarget(
             name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
             swiftSettings: swiftSettings),
+        .target(name: "KillAtCall", path: "Tests/KillAtCall", cSettings: cSettings),
         .executableTarget(
-            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", logging, systemPackage],
+            name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", "KillAtCall", logging, systemPackage],
             path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
 
         tests("TestSupportTests", ["TestSupport"]),
         tests("ErrorsTests", ["Errors"]),
+        .target(
+            name: "TransferTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
+            path: "Tests/TransferTestSupport", swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "transfer-probe", dependencies: ["Persistence", "TransferTestSupport", "Errors", systemPackage],
+            path: "Tests/TransferProbe", swiftSettings: swiftSettings),
+        tests(
+            "FormatsTests", ["Persistence", "TransferTestSupport", "TestSupport", "Digests", "Errors"],
+            exclude: ["Fixtures", "Python"]),
+        tests(
+            "TransferTests",
+            [
+                "Persistence", "LinuxSystem", "TransferTestSupport", "TestSupport", "Digests", "Errors", systemPackage,
+                "transfer-probe",
+            ]),
         tests("LinuxSystemTests", ["LinuxSystem", "DeviceTestSupport", "Errors", systemPackage]),
         tests("CommandsTests", ["Commands", "Errors"]),
         tests("HTTPTests", ["HTTP", "Errors", "TestSupport"], exclude: ["Scripts"]),

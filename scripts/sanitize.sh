@@ -15,13 +15,16 @@ cd "$(dirname "$0")/.."
 
 case $sanitizer in
 address)
+    set --
     export ASAN_OPTIONS="detect_leaks=1:${ASAN_OPTIONS:-}"
     export LSAN_OPTIONS="suppressions=$PWD/scripts/lsan-suppressions.txt:print_suppressions=0:${LSAN_OPTIONS:-}"
     ;;
 thread)
+    # See Sources/RPC/SanitizedMutex.swift.
+    set -- -Xswiftc -DPERSSD_THREAD_SANITIZER
     export TSAN_OPTIONS="suppressions=$PWD/scripts/tsan-suppressions.txt:halt_on_error=0:${TSAN_OPTIONS:-}"
     ;;
 *) usage ;;
 esac
 
-exec swift test --sanitize="$sanitizer" --scratch-path ".build-$sanitizer" --filter "$filter" --jobs 2
+exec swift test --sanitize="$sanitizer" --scratch-path ".build-$sanitizer" --filter "$filter" --jobs 2 "$@"

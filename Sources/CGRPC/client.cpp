@@ -4,6 +4,7 @@
 #include <grpcpp/support/client_callback.h>
 
 #include "channel.hpp"
+#include "handover.hpp"
 
 namespace {
 
@@ -23,6 +24,7 @@ struct cgrpc_call {
         explicit Unary(cgrpc_call &call) : call(call) {}
 
         void OnDone(const grpc::Status &status) override {
+            perssd::take_over(this);
             if (status.ok())
                 call.callbacks.on_read(
                     call.call_context, call.incoming.Valid() ? perssd::message(call.incoming) : nullptr);
@@ -36,11 +38,21 @@ struct cgrpc_call {
         explicit Stream(cgrpc_call &call) : call(call) {}
 
         void OnReadDone(bool ok) override {
+            perssd::Callback scope(this);
             call.callbacks.on_read(call.call_context, ok ? perssd::message(call.incoming) : nullptr);
         }
-        void OnWriteDone(bool ok) override { call.callbacks.on_write(call.call_context, ok); }
-        void OnWritesDoneDone(bool ok) override { call.callbacks.on_write(call.call_context, ok); }
-        void OnDone(const grpc::Status &status) override { report(call.callbacks, call.call_context, status); }
+        void OnWriteDone(bool ok) override {
+            perssd::Callback scope(this);
+            call.callbacks.on_write(call.call_context, ok);
+        }
+        void OnWritesDoneDone(bool ok) override {
+            perssd::Callback scope(this);
+            call.callbacks.on_write(call.call_context, ok);
+        }
+        void OnDone(const grpc::Status &status) override {
+            perssd::take_over(this);
+            report(call.callbacks, call.call_context, status);
+        }
 
         cgrpc_call &call;
     };
@@ -84,6 +96,7 @@ void cgrpc_call_start_unary(cgrpc_call *call, void *call_context, cgrpc_bytes re
         call->outgoing = perssd::buffer(request);
         call->stub.PrepareUnaryCall(
             &call->context, call->path, grpc::StubOptions(), &call->outgoing, &call->incoming, &call->unary);
+        perssd::hand_over(&call->unary);
         call->unary.StartCall();
     } catch (...) {
         perssd::out_of_memory("cgrpc_call_start_unary");
@@ -95,6 +108,7 @@ void cgrpc_call_start_stream(cgrpc_call *call, void *call_context) {
         call->call_context = call_context;
         call->stub.PrepareBidiStreamingCall(&call->context, call->path, grpc::StubOptions(), &call->stream);
         call->stream.AddHold();
+        perssd::hand_over(&call->stream);
         call->stream.StartCall();
     } catch (...) {
         perssd::out_of_memory("cgrpc_call_start_stream");
@@ -103,6 +117,7 @@ void cgrpc_call_start_stream(cgrpc_call *call, void *call_context) {
 
 void cgrpc_call_read(cgrpc_call *call) {
     call->incoming.Clear();
+    perssd::hand_over(&call->stream);
     call->stream.StartRead(&call->incoming);
 }
 
@@ -111,15 +126,22 @@ void cgrpc_call_write(cgrpc_call *call, cgrpc_bytes message, bool last) {
         call->outgoing = perssd::buffer(message);
         grpc::WriteOptions options;
         if (last) options.set_last_message();
+        perssd::hand_over(&call->stream);
         call->stream.StartWrite(&call->outgoing, options);
     } catch (...) {
         perssd::out_of_memory("cgrpc_call_write");
     }
 }
 
-void cgrpc_call_close_writing(cgrpc_call *call) { call->stream.StartWritesDone(); }
+void cgrpc_call_close_writing(cgrpc_call *call) {
+    perssd::hand_over(&call->stream);
+    call->stream.StartWritesDone();
+}
 
-void cgrpc_call_end_operations(cgrpc_call *call) { call->stream.RemoveHold(); }
+void cgrpc_call_end_operations(cgrpc_call *call) {
+    perssd::hand_over(&call->stream);
+    call->stream.RemoveHold();
+}
 
 void cgrpc_call_cancel(cgrpc_call *call) { call->context.TryCancel(); }
 

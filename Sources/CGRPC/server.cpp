@@ -4,6 +4,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include "handover.hpp"
 #include "internal.hpp"
 
 struct cgrpc_server_call final : public grpc::ServerGenericBidiReactor {
@@ -25,17 +26,26 @@ struct cgrpc_server_call final : public grpc::ServerGenericBidiReactor {
         info.metadata = entries.data();
         info.metadata_count = entries.size();
         call_context = callbacks.on_call(server_context, this, &info);
+        perssd::hand_over(this);
     }
 
     void OnReadDone(bool ok) override {
+        perssd::Callback scope(this);
         callbacks.on_read(call_context, ok ? perssd::message(incoming) : nullptr);
     }
 
-    void OnWriteDone(bool ok) override { callbacks.on_write(call_context, ok); }
+    void OnWriteDone(bool ok) override {
+        perssd::Callback scope(this);
+        callbacks.on_write(call_context, ok);
+    }
 
-    void OnCancel() override { callbacks.on_cancel(call_context); }
+    void OnCancel() override {
+        perssd::Callback scope(this);
+        callbacks.on_cancel(call_context);
+    }
 
     void OnDone() override {
+        perssd::take_over(this);
         callbacks.on_done(call_context);
         delete this;
     }
@@ -108,12 +118,14 @@ void cgrpc_server_destroy(cgrpc_server *server) { delete server; }
 
 void cgrpc_server_call_read(cgrpc_server_call *call) {
     call->incoming.Clear();
+    perssd::hand_over(call);
     call->StartRead(&call->incoming);
 }
 
 void cgrpc_server_call_write(cgrpc_server_call *call, cgrpc_bytes message) {
     try {
         call->outgoing = perssd::buffer(message);
+        perssd::hand_over(call);
         call->StartWrite(&call->outgoing);
     } catch (...) {
         perssd::out_of_memory("cgrpc_server_call_write");
@@ -124,8 +136,9 @@ void cgrpc_server_call_finish(cgrpc_server_call *call, const cgrpc_bytes *last, 
     try {
         grpc::Status outcome(
             static_cast<grpc::StatusCode>(status->code), perssd::text(status->message), perssd::text(status->details));
+        if (last != nullptr) call->outgoing = perssd::buffer(*last);
+        perssd::hand_over(call);
         if (last != nullptr) {
-            call->outgoing = perssd::buffer(*last);
             call->StartWriteAndFinish(&call->outgoing, grpc::WriteOptions(), std::move(outcome));
         } else {
             call->Finish(std::move(outcome));

@@ -25,9 +25,12 @@ extension NodePlugin: NodeService {
     public func nodePublishVolume(
         _ request: NodePublishVolumeRequest, context: RPCContext
     ) async throws -> NodePublishVolumeResponse {
+        try RequestChecks.present(request.volumeID, "volume_id")
+        try RequestChecks.present(request.targetPath, "target_path")
+        let capability = try RequestChecks.capability(request.volumeCapability, "volume_capability")
+        let epoch = try RequestChecks.epoch(request.publishContext)
         let id = try RequestChecks.volume(request.volumeID)
         let path = try await publisher.resolve(target: RequestChecks.path(request.targetPath, "target_path"))
-        let capability = try RequestChecks.capability(request.volumeCapability, "volume_capability")
         let access: Publication.Access =
             switch capability.access {
             case .block: .block
@@ -36,7 +39,6 @@ extension NodePlugin: NodeService {
         let publication = Publication(
             path: path, access: access, isReadOnly: request.readonly || capability.mode == .singleNodeReaderOnly,
             isExclusive: capability.mode == .singleNodeSingleWriter)
-        let epoch = try RequestChecks.epoch(request.publishContext)
         try await volumes.actor(for: id).publish(
             PublishRequest(publication: publication, epoch: epoch), until: patience(context))
         return NodePublishVolumeResponse()
@@ -45,6 +47,8 @@ extension NodePlugin: NodeService {
     public func nodeUnpublishVolume(
         _ request: NodeUnpublishVolumeRequest, context: RPCContext
     ) async throws -> NodeUnpublishVolumeResponse {
+        try RequestChecks.present(request.volumeID, "volume_id")
+        try RequestChecks.present(request.targetPath, "target_path")
         let id = try RequestChecks.volume(request.volumeID)
         let path = try await resolved(RequestChecks.path(request.targetPath, "target_path"))
         let actor = await volumes.actor(for: id)
@@ -54,11 +58,12 @@ extension NodePlugin: NodeService {
         return NodeUnpublishVolumeResponse()
     }
 
-    /// The path as the mount table has it; a path whose parent is gone stays as it is, for nothing is published there.
+    /// The path as the mount table has it; a path that no target can have stays as it is,
+    /// for nothing is published there.
     private func resolved(_ path: String) async throws -> String {
         do {
             return try await publisher.resolve(target: path)
-        } catch let error as PerSSDError where error.code == .notFound {
+        } catch let error as PerSSDError where error.code == .notFound || error.code == .invalidArgument {
             return path
         }
     }
@@ -71,8 +76,10 @@ extension NodePlugin: NodeService {
     public func nodeGetVolumeStats(
         _ request: NodeGetVolumeStatsRequest, context: RPCContext
     ) async throws -> NodeGetVolumeStatsResponse {
+        try RequestChecks.present(request.volumeID, "volume_id")
+        try RequestChecks.present(request.volumePath, "volume_path")
         let id = try RequestChecks.volume(request.volumeID)
-        let path = try await resolved(RequestChecks.path(request.volumePath, "volume_path"))
+        let path = try await resolved(request.volumePath)
         return NodeGetVolumeStatsResponse(usage: try await volumes.usage(of: id, at: path).units)
     }
 }

@@ -46,6 +46,8 @@ actor NodeVolumes {
         }
         environment.logger.info(
             "found a local copy", metadata: ["volume": "\(id)", "state": "\(copy.record.state.rawValue)"])
+        // A stage-out that was killed begins anew with a cut of its own: what it had sent is garbage in any case.
+        if let cut = try await environment.pool.pendingCut(name) { try await environment.pool.discard(cut) }
         let targets = try await publications(of: copy)
         if targets.isEmpty {
             try await environment.publisher.unstage(name)

@@ -17,9 +17,13 @@ enum RequestChecks {
 
     static let defaultFileSystem = "ext4"
 
-    /// - Throws: `invalidArgument` where the field is empty; `notFound` where it cannot name a volume of this driver.
+    /// What has to be there is asked for before anything is looked at.
+    static func present(_ text: String, _ field: String) throws {
+        if text.isEmpty { throw missing(field) }
+    }
+
+    /// - Throws: `notFound` where it cannot name a volume of this driver.
     static func volume(_ text: String) throws -> VolumeID {
-        guard !text.isEmpty else { throw missing("volume_id") }
         guard let id = VolumeID(text) else {
             throw PerSSDError(
                 .notFound,
@@ -31,7 +35,6 @@ enum RequestChecks {
 
     /// An absolute path without detours.
     static func path(_ text: String, _ field: String) throws -> String {
-        guard !text.isEmpty else { throw missing(field) }
         let segments = text.utf8.split(separator: UInt8(ascii: "/"))
         guard text.utf8.first == UInt8(ascii: "/"), text.utf8.count < 4096, !segments.isEmpty,
             !segments.contains(where: { $0.elementsEqual("..".utf8) || $0.elementsEqual(".".utf8) })
@@ -70,7 +73,8 @@ enum RequestChecks {
         guard let text = context[Driver.PublishContextKey.epoch] else { return nil }
         guard let epoch = UInt64(text) else {
             throw PerSSDError(
-                .invalidArgument, "publish_context has \(Driver.PublishContextKey.epoch) '\(text.prefix(100))', no number")
+                .invalidArgument,
+                "publish_context has \(Driver.PublishContextKey.epoch) '\(text.prefix(100))', no number")
         }
         return epoch
     }

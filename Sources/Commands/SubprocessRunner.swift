@@ -81,7 +81,9 @@ public struct SubprocessRunner: CommandRunner {
     }
 
     private func failure(of command: Command, _ error: any Error) -> PerSSDError {
-        guard let cause = error as? SubprocessError else { return PerSSDError(wrapping: error, during: command.program) }
+        guard let cause = error as? SubprocessError else {
+            return PerSSDError(wrapping: error, during: command.program)
+        }
         switch cause.code {
         case .executableNotFound:
             let package = packages[command.program]

@@ -31,7 +31,9 @@ public enum DurableFile {
             let file = try OpenFile(path, O_RDONLY)
             var failure: (any Error)?
             let bytes = [UInt8](unsafeUninitializedCapacity: limit + 1) { buffer, count in
-                do { count = try file.read(at: 0, into: UnsafeMutableRawBufferPointer(buffer)) } catch { failure = error }
+                do { count = try file.read(at: 0, into: UnsafeMutableRawBufferPointer(buffer)) } catch {
+                    failure = error
+                }
             }
             if let failure { throw failure }
             guard bytes.count <= limit else {

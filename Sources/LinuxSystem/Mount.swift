@@ -30,7 +30,8 @@ public enum Mount {
                 }
             } catch let error as PerSSDError {
                 throw PerSSDError(
-                    .invalidArgument, "could not \(what): \(type) refuses the mount option '\(parameter.text)'"
+                    .invalidArgument,
+                    "could not \(what): \(type) refuses the mount option '\(parameter.text)'"
                         + messages(context),
                     remedy: "correct the mountOptions of the StorageClass or the PersistentVolume", cause: error)
             }
@@ -73,10 +74,18 @@ public enum Mount {
 
     /// Takes away what is mounted at `path`, the last one where there are several. It is gone when this returns.
     ///
+    /// A use of a moment is waited for: a probe, or a child process that has not yet let go of its parent's files.
     /// - Throws: `failedPrecondition`, naming some of the processes, where it is in use.
     public static func unmount(_ path: FilePath) throws {
+        for milliseconds in [5, 20, 80, 200, 400] {
+            do {
+                return try unmountOnce(path)
+            } catch let error as PerSSDError where error.errno == .resourceBusy {
+                usleep(useconds_t(milliseconds) * 1000)
+            }
+        }
         do {
-            try systemCall("unmount \(path)") { path.withPlatformString { clinux_unmount($0) } }
+            try unmountOnce(path)
         } catch let error as PerSSDError where error.errno == .resourceBusy {
             var device: UInt64 = 0
             let known = clinux_device_of(path.string, &device) == 0
@@ -86,6 +95,10 @@ public enum Mount {
                 "\(path) cannot be unmounted: it is in use" + (holders.isEmpty ? "" : " by \(holders)"),
                 remedy: "end what uses it, then try again", cause: error)
         }
+    }
+
+    private static func unmountOnce(_ path: FilePath) throws {
+        try systemCall("unmount \(path)") { path.withPlatformString { clinux_unmount($0) } }
     }
 
     /// What the file system said of a mount that failed: "; ext4: Unknown parameter 'x'".

@@ -63,7 +63,8 @@ public struct MountTable: Sendable {
         while let byte = rest.popFirst() {
             let digits = rest.prefix(3)
             let value = digits.reduce(0) { $0 * 8 + Int($1 &- UInt8(ascii: "0")) }
-            let isOctal = digits.count == 3 && digits.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) }
+            let isOctal =
+                digits.count == 3 && digits.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) }
             if byte == UInt8(ascii: "\\"), isOctal, value < 256 {
                 bytes.append(UInt8(value))
                 rest = rest.dropFirst(3)

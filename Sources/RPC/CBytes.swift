@@ -19,6 +19,10 @@ extension Array where Element == UInt8 {
     /// Copies a message that gRPC received.
     init(message: OpaquePointer) {
         let size = cgrpc_message_size(message)
+        guard size > 0 else {
+            self = []
+            return
+        }
         self.init(unsafeUninitializedCapacity: size) { buffer, count in
             guard let start = buffer.baseAddress else { return }
             count = cgrpc_message_copy(message, start, size)

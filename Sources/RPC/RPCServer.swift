@@ -1,5 +1,3 @@
-import Blocking
-import CGRPC
 import Errors
 import Synchronization
 

@@ -27,7 +27,9 @@ final class NodeHarness: Sendable {
         self.logger = logger
     }
 
-    func volume(_ name: String, bytes: Int64 = 64 << 20, parameters: [String: String] = [:]) async throws -> VolumeRecord {
+    func volume(_ name: String, bytes: Int64 = 64 << 20, parameters: [String: String] = [:]) async throws
+        -> VolumeRecord
+    {
         try await catalog.createVolume(
             NewVolume(
                 name: name, requiredBytes: bytes, limitBytes: 0,

@@ -13,9 +13,13 @@ public final class Scratch: Sendable {
     private init(_ path: FilePath) { self.path = path }
 
     /// Runs `body` with a new directory, and clears up after it whatever happens.
-    public static func with<Value>(
-        isolation: isolated (any Actor)? = #isolation, _ body: (Scratch) async throws -> Value
-    ) async throws -> Value {
+    ///
+    /// `body` may block: it runs on threads that other tests do not need.
+    public static func with<Value: Sendable>(_ body: (Scratch) async throws -> Value) async throws -> Value {
+        try await withTaskExecutorPreference(BlockingExecutor.shared) { try await runAndClear(body) }
+    }
+
+    private static func runAndClear<Value: Sendable>(_ body: (Scratch) async throws -> Value) async throws -> Value {
         try clearEarlierRuns
         let name = "\(prefix)\(ProcessInfo.processInfo.processIdentifier)-\(DurableFile.randomName())"
         let scratch = Scratch(parent.appending(name))
@@ -42,7 +46,8 @@ public final class Scratch: Sendable {
     }
 
     /// A mounted file system of its own, on a loop device with direct I/O.
-    public func makeFileSystem(_ name: String, _ type: String, size: UInt64, _ mkfsOptions: [String] = []) throws -> FilePath
+    public func makeFileSystem(_ name: String, _ type: String, size: UInt64, _ mkfsOptions: [String] = []) throws
+        -> FilePath
     {
         let image = try makeImage(name + ".img", size: size)
         try run("mkfs.\(type)", mkfsOptions + ["-q", image.string])
@@ -69,7 +74,8 @@ public final class Scratch: Sendable {
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
             throw PerSSDError(
-                .internal, "\(program) \(arguments.joined(separator: " ")) ended with \(process.terminationStatus): \(output)",
+                .internal,
+                "\(program) \(arguments.joined(separator: " ")) ended with \(process.terminationStatus): \(output)",
                 remedy: "install it: apt-get install e2fsprogs xfsprogs util-linux mount")
         }
         return output
@@ -79,7 +85,9 @@ public final class Scratch: Sendable {
 
     private static let clearing: Result<Void, any Error> = Result {
         for name in try DurableFile.names(in: parent) where name.hasPrefix(prefix) {
-            guard let pid = Int32(name.dropFirst(prefix.count).prefix { $0 != "-" }), kill(pid, 0) != 0 else { continue }
+            guard let pid = Int32(name.dropFirst(prefix.count).prefix { $0 != "-" }), kill(pid, 0) != 0 else {
+                continue
+            }
             try clear(parent.appending(name))
         }
     }

@@ -149,7 +149,9 @@ import Testing
             var covered: [UInt64] = []
             while let extent = try extents.nextExtent() {
                 #expect(extent.isPlain)
-                if !extent.isUnwritten { covered += stride(from: extent.logical.lowerBound, to: extent.logical.upperBound, by: 4096) }
+                if !extent.isUnwritten {
+                    covered += stride(from: extent.logical.lowerBound, to: extent.logical.upperBound, by: 4096)
+                }
             }
             #expect(covered == (0..<1500).map { $0 * 8192 })
             #expect(try file.firstData(from: 1) == 1)

@@ -25,7 +25,9 @@ import Testing
         #expect(table.entries[2].isReadOnly)
     }
 
-    @Test(arguments: ["x", "36 35 98 / / rw - ext3 a rw", "36 35 98:0 / / rw shared:1 ext3 /dev/root rw x", "1 2 3:4 /"])
+    @Test(arguments: [
+        "x", "36 35 98 / / rw - ext3 a rw", "36 35 98:0 / / rw shared:1 ext3 /dev/root rw x", "1 2 3:4 /",
+    ])
     func refusesOtherLines(_ line: String) {
         #expect(throws: PerSSDError.self) { try MountTable(parsing: line) }
     }

@@ -89,20 +89,40 @@ import Testing
         }
     }
 
+    @Test func aBaseGoesWhereThePoolIsShortOfRoom() async throws {
+        try await Scratch.with { scratch in
+            let directory = try scratch.makeFileSystem("xfs", "xfs", size: 512 << 20).appending("pool")
+            let pool = try await openPool(directory).pool
+            _ = try await pool.create(newRecord("v", size: 256 * mebibyte))
+            let device = try await pool.attach("v")
+            try write([UInt8](repeating: 1, count: 40 << 20), to: device)
+            try await pool.keepCopy("v", asBaseFor: 1)
+            let cut = try await pool.cut("v")
+            #expect(try await pool.changes(in: cut, since: 1) == [])
+            try await pool.discard(cut)
+            for piece in 0..<5 as Range<UInt64> {
+                try write([UInt8](repeating: 2, count: 40 << 20), to: device, at: piece * 40 * mebibyte)
+            }
+            try await pool.keepCopy("v", asBaseFor: 2)
+            let second = try await pool.cut("v")
+            #expect(try await pool.changes(in: second, since: 2) == nil)
+        }
+    }
+
     /// Writes, discards and zeroes at random through a file system or the device itself, and compares what the extents say
     /// with the bytes.
-    @Test(arguments: [1, 2, 3, 4]) func changesCoverEveryByteThatDiffers(_ seed: UInt64) async throws {
+    @Test(arguments: [1, 2]) func changesCoverEveryByteThatDiffers(_ seed: UInt64) async throws {
         try await Scratch.with { scratch in
             let pool = try await openPool(try PoolPlace.xfs.makeDirectory(in: scratch)).pool
-            let size = 32 * mebibyte
+            let size = 16 * mebibyte
             _ = try await pool.create(newRecord("v", size: size))
             let device = try await pool.attach("v")
             var random = SmallRandom(state: seed)
-            try change(device, size, times: 100, &random)
+            try change(device, size, times: 60, &random)
             try await pool.keepCopy("v", asBaseFor: 0)
             var before = try read(device, count: Int(size))
             var touchedAfterCut: UInt64 = 0
-            for generation in 1...6 as ClosedRange<UInt64> {
+            for generation in 1...5 as ClosedRange<UInt64> {
                 let times = Int.random(in: 0...40, using: &random)
                 let touched = try change(device, size, times: times, &random)
                 let cut = try await pool.cut("v")
@@ -117,7 +137,13 @@ import Testing
                 }
                 for block in 0..<Int(size / 4096) where !listed[block] {
                     let bytes = block * 4096..<(block + 1) * 4096
-                    try #require(before[bytes] == after[bytes], "block \(block) of generation \(generation)")
+                    let isSame = before.withUnsafeBytes { a in
+                        after.withUnsafeBytes { b in
+                            memcmp(a.baseAddress! + bytes.lowerBound, b.baseAddress! + bytes.lowerBound, bytes.count)
+                                == 0
+                        }
+                    }
+                    try #require(isSame, "block \(block) of generation \(generation)")
                 }
                 // And not much more: what was touched, in whole blocks of 4 KiB, since the last cut.
                 #expect(ranges.reduce(0) { $0 + $1.upperBound - $1.lowerBound } <= touched + touchedAfterCut)
@@ -133,6 +159,7 @@ import Testing
         _ device: FilePath, _ size: UInt64, times: Int, _ random: inout SmallRandom
     ) throws -> UInt64 {
         var touched: UInt64 = 0
+        let file = try OpenFile(device, O_RDWR)
         for _ in 0..<times {
             let start = UInt64.random(in: 0..<size / 4096, using: &random) * 4096
             let length = min(UInt64.random(in: 1...70, using: &random) * 4096, size - start)
@@ -142,9 +169,10 @@ import Testing
             case 1: try BlockDevice.zero(device, start..<start + length)
             default:
                 let byte = UInt8.random(in: 0...255, using: &random)
-                try write([UInt8](repeating: byte, count: Int(length)), to: device, at: start)
+                try [UInt8](repeating: byte, count: Int(length)).withUnsafeBytes { try file.write(at: start, from: $0) }
             }
         }
+        try file.sync()
         return touched
     }
 }

@@ -6,7 +6,9 @@ import Testing
 @Suite struct ExtentComparisonTests {
     @Test func sharedPiecesAreTheSameAndAllElseIsNot() throws {
         let base = [extent(0, 100, at: 1000), extent(200, 300, at: 5000)]
-        let cut = [extent(0, 40, at: 1000), extent(40, 60, at: 9000), extent(60, 100, at: 1060), extent(250, 300, at: 5050)]
+        let cut = [
+            extent(0, 40, at: 1000), extent(40, 60, at: 9000), extent(60, 100, at: 1060), extent(250, 300, at: 5050),
+        ]
         #expect(try compare(400, base, cut) == [40..<60, 200..<250])
         #expect(try compare(400, base, base) == [])
         #expect(try compare(400, [], cut) == [0..<100, 250..<300])

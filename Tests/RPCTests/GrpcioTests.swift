@@ -25,10 +25,10 @@ import Testing
         @Test(arguments: Transport.allCases)
         func deadlinesAndCancellation(transport: Transport) async throws {
             try await withServer(transport) { fixture async throws in
-                #expect(try await Python.call(fixture.address, "deadline", "0.2")?.code == "DEADLINE_EXCEEDED")
+                #expect(try await Python.call(fixture.address, "deadline", "2")?.code == "DEADLINE_EXCEEDED")
                 #expect(await fixture.journal.has("hang cancelled", times: 1))
                 #expect(try await Python.call(fixture.address, "cancel")?.code == "CANCELLED")
-                #expect(await fixture.journal.has("hang cancelled", times: 2))
+                #expect(await fixture.journal.has("flood ended"))
             }
         }
 
@@ -98,7 +98,7 @@ import Testing
                 #expect(try await client.failure("Zeros", "\((4 << 20) + 1)")?.code == .resourceExhausted)
 
                 #expect(
-                    try await client.failure("Hang", "", .init(timeout: .milliseconds(100)))?.code == .deadlineExceeded)
+                    try await client.failure("Hang", "", .init(timeout: .seconds(1)))?.code == .deadlineExceeded)
                 #expect(await server.notes.has("hang cancelled", times: 1))
                 let hanging = Task { try await client.failure("Hang") }
                 #expect(await server.notes.has("hang began", times: 2))

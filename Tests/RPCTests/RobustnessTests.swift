@@ -1,7 +1,6 @@
 import Blocking
 import Foundation
 import RPC
-import Synchronization
 import Testing
 
 @Suite struct RobustnessTests {
@@ -50,7 +49,9 @@ import Testing
     }
 
     @Test func halfOpenConnectionsDoNotHoldUpTheStop() async throws {
-        try await withServer { fixture async throws in
+        var options = RPCServer.Options()
+        options.handshakeTimeout = .seconds(600)
+        try await withServer(options: options) { fixture async throws in
             let sockets = try (0..<20).map { _ in
                 let socket = try RawSocket.unix()
                 try socket.connect(fixture.directory + "/s.sock")
@@ -59,32 +60,28 @@ import Testing
             }
             let start = ContinuousClock.now
             #expect(await fixture.server.shutdown(gracePeriod: .seconds(3)) == 0)
-            #expect(ContinuousClock.now - start < .seconds(15))
+            #expect(ContinuousClock.now - start < .seconds(120))
             for socket in sockets { socket.close() }
         }
     }
 
     /// Handlers wait until all of them run, so the calls really are concurrent.
-    @Test(arguments: Transport.allCases)
+    @Test(.timeLimit(.minutes(3)), arguments: Transport.allCases)
     func aThousandCallsAtATime(transport: Transport) async throws {
         let count = 1000
-        let running = Mutex((unary: 0, streaming: 0))
+        let (unary, streaming) = (Barrier(count), Barrier(count))
         let methods = [
             RPCMethod(
                 "/test.Service/MeetUnary",
                 .unary { request, _ in
-                    running.withLock { $0.unary += 1 }
-                    let met = await becomesTrue(within: .seconds(60)) { running.withLock { $0.unary } == count }
-                    if !met { throw RPCStatus(.aborted, "only \(running.withLock { $0.unary }) came") }
+                    await unary.pass()
                     return request
                 }),
             RPCMethod(
                 "/test.Service/MeetStreaming",
                 .serverStreaming { request, _, responses in
                     try await responses.send(request)
-                    running.withLock { $0.streaming += 1 }
-                    let met = await becomesTrue(within: .seconds(60)) { running.withLock { $0.streaming } == count }
-                    if !met { throw RPCStatus(.aborted, "only \(running.withLock { $0.streaming }) came") }
+                    await streaming.pass()
                     try await responses.send(request)
                 }),
         ]
@@ -110,10 +107,10 @@ import Testing
     @Test func aThousandCallsCancelledAtATime() async throws {
         try await withServer { fixture async throws in
             let calls = (0..<1000).map { _ in Task { try await fixture.client.failure("Hang")?.code } }
-            #expect(await fixture.journal.has("hang began", times: 1000, within: .seconds(60)))
+            #expect(await fixture.journal.has("hang began", times: 1000))
             for call in calls { call.cancel() }
             for call in calls { #expect(try await call.value == .cancelled) }
-            #expect(await fixture.journal.has("hang cancelled", times: 1000, within: .seconds(60)))
+            #expect(await fixture.journal.has("hang cancelled", times: 1000))
         }
     }
 
@@ -174,7 +171,7 @@ import Testing
                 let callers = clients.map { client in
                     Task {
                         // Until the server is gone.
-                        while (try? await client.call("Echo", "x", .init(timeout: .seconds(5)))) == "x" {
+                        while (try? await client.call("Echo", "x", .init(timeout: .seconds(60)))) == "x" {
                             _ = try? await client.collect("Count", "3")
                         }
                     }

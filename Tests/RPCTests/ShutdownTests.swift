@@ -14,12 +14,12 @@ import Testing
             let end = ContinuousClock.now + .seconds(20)
             while newcomer == nil, ContinuousClock.now < end {
                 let client = try RPCClient(fixture.address)
-                newcomer = try await client.failure("Echo", "", .init(timeout: .seconds(5)))
+                newcomer = try await client.failure("Echo", "", .init(timeout: .seconds(60)))
                 await client.close()
             }
             #expect(newcomer?.code == .unavailable)
             // The connection that the running call holds open is no way in either.
-            #expect(try await fixture.client.failure("Echo", "", .init(timeout: .seconds(5)))?.code == .unavailable)
+            #expect(try await fixture.client.failure("Echo", "", .init(timeout: .seconds(60)))?.code == .unavailable)
             fixture.journal.note("gate opened")
             let start = ContinuousClock.now
             #expect(try await call.value == "x")
@@ -35,7 +35,7 @@ import Testing
             let start = ContinuousClock.now
             #expect(await fixture.server.shutdown(gracePeriod: .milliseconds(200)) == 0)
             let took = ContinuousClock.now - start
-            #expect(took >= .milliseconds(190) && took < .seconds(4), "\(took)")
+            #expect(took >= .milliseconds(190) && took < .seconds(60), "\(took)")
             #expect(try await call.value?.code == .unavailable)
             #expect(fixture.journal.events.contains("hang cancelled"))
         }
@@ -43,14 +43,12 @@ import Testing
 
     @Test func aHandlerThatIgnoresItsCancellationIsCountedAndDoesNoHarm() async throws {
         let journal = Journal()
+        let release = Barrier(2)
         let method = RPCMethod(
             "/test.Service/Stubborn",
             .unary { request, _ in
                 journal.note("began")
-                // As work that can't be cancelled: it outlasts what the server waits for.
-                await withCheckedContinuation { continuation in
-                    DispatchQueue.global().asyncAfter(deadline: .now() + 7) { continuation.resume() }
-                }
+                await release.pass()
                 journal.note("ended")
                 return request
             })
@@ -61,6 +59,7 @@ import Testing
             #expect(await journal.has("began"))
             #expect(await server.shutdown(gracePeriod: .zero) == 1)
             #expect(try await call.value?.code == .unavailable)
+            await release.pass()
             #expect(await journal.has("ended"))
             await client.close()
         }

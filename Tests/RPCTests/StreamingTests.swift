@@ -75,7 +75,7 @@ import Testing
     @Test func aDeadlineEndsAStream() async throws {
         try await withServer { fixture async throws in
             let error = await #expect(throws: RPCStatus.self) {
-                let options = RPCCallOptions(timeout: .milliseconds(200))
+                let options = RPCCallOptions(timeout: .seconds(1))
                 for try await _ in fixture.client.serverStreaming("/test.Service/Flood", [], options: options) {}
             }
             #expect(error?.code == .deadlineExceeded)
@@ -159,12 +159,22 @@ import Testing
     @Test func twoTasksThatReadOneStreamAreToldSo() async throws {
         try await withServer { fixture async throws in
             let call = try fixture.client.bidirectional("/test.Service/Chat")
-            let first = Task { try await call.responses.first { _ in true } }
-            try await Task.sleep(for: .milliseconds(50))
-            let error = await #expect(throws: RPCStatus.self) { try await call.responses.first { _ in true } }
-            #expect(error?.code == .internal)
-            try await call.send([9])
-            #expect(try await first.value == [9])
+            try await withThrowingTaskGroup(of: Result<[UInt8]?, any Error>.self) { group in
+                for _ in 0..<2 {
+                    group.addTask {
+                        do {
+                            return .success(try await call.responses.first { _ in true })
+                        } catch {
+                            return .failure(error)
+                        }
+                    }
+                }
+                // Whoever comes second is refused, and the first is not disturbed.
+                let refused = await #expect(throws: RPCStatus.self) { try await group.next()?.get() }
+                #expect(refused?.code == .internal)
+                try await call.send([9])
+                #expect(try await group.next()?.get() == [9])
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ import Testing
     /// What a client with these options is answered.
     private func code(_ address: RPCAddress, _ options: RPCClient.Options) async throws -> RPCStatus.Code {
         let client = try RPCClient(address, options: options)
-        let status = try await client.failure("Echo", "x", .init(timeout: .seconds(10)))
+        let status = try await client.failure("Echo", "x", .init(timeout: .seconds(60)))
         await client.close()
         return status?.code ?? .ok
     }

@@ -88,7 +88,7 @@ import Testing
 
     @Test func aDeadlineThatPassesFailsTheCallAndCancelsTheHandler() async throws {
         try await withServer { fixture async throws in
-            let status = try await fixture.client.failure("Hang", "", .init(timeout: .milliseconds(100)))
+            let status = try await fixture.client.failure("Hang", "", .init(timeout: .seconds(1)))
             #expect(status?.code == .deadlineExceeded)
             #expect(await fixture.journal.has("hang cancelled"))
             #expect(try await fixture.client.failure("Echo", "", .init(timeout: .zero))?.code == .deadlineExceeded)
@@ -166,7 +166,7 @@ import Testing
         options.observer = { record in records.withLock { $0.append(record) } }
         try await withServer(options: options) { fixture async throws in
             let calls = [
-                ("Work", RPCCallOptions()), ("Fail", .init()), ("Hang", .init(timeout: .milliseconds(300))),
+                ("Work", RPCCallOptions()), ("Fail", .init()), ("Hang", .init(timeout: .seconds(1))),
                 ("Missing", .init()),
             ]
             for (count, call) in calls.enumerated() {

@@ -6,6 +6,9 @@ import Synchronization
 ///
 /// All of them lie in one directory of the test process below /tmp, on which it holds a lock. After a kill -9 the next
 /// test process finds the lock free and clears what was left.
+///
+/// A variable that is not used any more may be let go before its scope ends: keep the directory with what lives in it, or
+/// use `withTemporaryDirectory`.
 public final class TemporaryDirectory: Sendable {
     /// Short enough for the path of a Unix socket in it (108 bytes), free of symbolic links.
     public let path: String

@@ -13,7 +13,8 @@ import SystemPackage
 /// turns read-only, xfs shuts down, and the local copy stays dirty and as it was on the drive.
 ///
 /// Where the file system shares blocks between files (XFS, btrfs), a cut is a clone and takes no time, and what changed is
-/// known from the extents of two clones. Elsewhere the copy itself is the cut.
+/// known from the extents of two clones; a pool that gets short of room lets those clones go. Elsewhere the copy itself is
+/// the cut.
 public final class ImagePool: VolumePool {
     public struct Options: Sendable, Equatable {
         /// What the pool may take of its file system, in bytes; nil for all but the reserve.
@@ -112,15 +113,47 @@ public final class ImagePool: VolumePool {
 
     /// What may be promised: of what the images have and what the file system has left, all but the reserve.
     private func totalBytes(_ volumes: [String]) throws -> UInt64 {
-        let stats = try FileSystemStats(of: directory.root)
-        var room = stats.availableBytes
+        var room = try availableBytes()
         for volume in volumes {
             room += try FileStatus.of(directory.image(volume))?.allocatedBytes ?? 0
         }
-        let reserve = options.reserve ?? min(stats.totalBytes / 20, 16 << 30)
-        room = min(room > reserve ? room - reserve : 0, options.size ?? .max)
+        room = min(room, options.size ?? .max)
         let promised = Double(room) * options.overcommit
         return UInt64(min(promised, Double(Int64.max))) / Self.sizeUnit * Self.sizeUnit
+    }
+
+    /// What the file system has left beyond the reserve.
+    private func availableBytes() throws -> UInt64 {
+        let stats = try FileSystemStats(of: directory.root)
+        let reserve = options.reserve ?? min(stats.totalBytes / 20, 16 << 30)
+        return stats.availableBytes > reserve ? stats.availableBytes - reserve : 0
+    }
+
+    /// Lets bases go, the largest first, until there is room for every copy to be written in full while it shares nothing
+    /// with its base any more. What a pod writes comes before what makes the next stage-out short.
+    private func makeRoom() throws {
+        guard directory.canShareBlocks else { return }
+        let available = try availableBytes()
+        var needed: UInt64 = 0
+        var bases: [(volume: String, bytes: UInt64)] = []
+        for record in books.withLock({ Array($0.records.values) }) {
+            let allocated = try FileStatus.of(directory.image(record.volume))?.allocatedBytes ?? 0
+            let missing = record.sizeBytes > allocated ? record.sizeBytes - allocated : 0
+            needed += UInt64(Double(missing) / options.overcommit)
+            if try FileStatus.of(directory.cutFile(record.volume)) != nil { needed += allocated }
+            for generation in try directory.baseGenerations(record.volume) {
+                let base = try FileStatus.of(directory.baseFile(record.volume, generation))?.allocatedBytes ?? 0
+                bases.append((record.volume, base))
+                needed += base
+            }
+        }
+        for base in bases.sorted(by: { $0.bytes > $1.bytes }) where needed > available {
+            logger.notice(
+                "the pool '\(name)' is short of room: the next stage-out of '\(base.volume)' reads all of it, not only changes"
+            )
+            try directory.removeBases(base.volume, except: nil)
+            needed -= base.bytes
+        }
     }
 
     /// Sets `bytes` more aside for the volume.
@@ -184,6 +217,7 @@ public final class ImagePool: VolumePool {
             defer { self.books.withLock { _ = $0.pending.removeValue(forKey: record.volume) } }
             try self.directory.create(record)
             self.books.withLock { $0.records[record.volume] = record }
+            try self.makeRoom()
         }
         return LocalCopy(record: record, device: nil)
     }
@@ -235,6 +269,7 @@ public final class ImagePool: VolumePool {
                 defer { self.books.withLock { _ = $0.pending.removeValue(forKey: volume) } }
                 try self.directory.grow(grown)
                 self.books.withLock { $0.records[volume] = grown }
+                try self.makeRoom()
             }
             // Also where the size is as asked: an earlier try may have failed here.
             if let device = self.books.withLock({ $0.devices[volume] }) { try device.takeOverSize() }
@@ -289,6 +324,7 @@ public final class ImagePool: VolumePool {
                     .failedPrecondition, "'\(volume)' has a cut already", remedy: "keep or discard that one first")
             }
             try self.directory.cloneImage(volume, to: path)
+            try self.makeRoom()
             return Cut(volume: volume, path: path, isIndependent: true)
         }
     }
@@ -326,6 +362,7 @@ public final class ImagePool: VolumePool {
                 }
             }
             try self.directory.removeBases(cut.volume, except: generation)
+            try self.makeRoom()
         }
     }
 
@@ -336,6 +373,7 @@ public final class ImagePool: VolumePool {
             if let device = try self.currentDevice(of: volume) { try BlockDevice.flush(device.path) }
             try self.directory.cloneImage(volume, to: self.directory.baseFile(volume, generation))
             try self.directory.removeBases(volume, except: generation)
+            try self.makeRoom()
         }
     }
 

@@ -21,6 +21,10 @@ public struct StagedMount: Sendable, Equatable {
     public var volume: String
     public var path: FilePath
     public var isReadOnly: Bool
+
+    public init(volume: String, path: FilePath, isReadOnly: Bool) {
+        (self.volume, self.path, self.isReadOnly) = (volume, path, isReadOnly)
+    }
 }
 
 /// Mounts volumes, and shows them at target paths.

@@ -51,6 +51,16 @@ struct DemoPlugin: Sendable {
             .unavailable, "\(name) is not ready after 60 s", remedy: "see \(process.logPath)", cause: last)
     }
 
+    /// What kubelet and every sidecar ask first.
+    ///
+    /// - Returns: the driver's name and version.
+    func introduce() async throws -> String {
+        let options = RPCCallOptions(timeout: .seconds(30))
+        let info = try await identity.getPluginInfo(GetPluginInfoRequest(), options: options)
+        _ = try await identity.getPluginCapabilities(GetPluginCapabilitiesRequest(), options: options)
+        return "\(info.name) \(info.vendorVersion)"
+    }
+
     func stop() async {
         await channel.close()
         await process.stop()

@@ -27,7 +27,10 @@ actor DemoStage {
         let controller = try await start("controller", "perssd-controller", store, environment)
         let a = try await startNode("node-a", store, environment)
         let b = try await startNode("node-b", store, environment)
-        for plugin in [controller, a, b] { try await plugin.waitUntilReady() }
+        for plugin in [controller, a, b] {
+            try await plugin.waitUntilReady()
+            Output.note("    \(plugin.name): \(try await plugin.introduce())")
+        }
         Output.note("copying \(data); store \(store[1])")
         return try await DemoRun(directory: directory, data: data, controller: controller, nodes: (a, b)).run()
     }

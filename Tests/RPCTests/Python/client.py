@@ -25,7 +25,7 @@ def outcome(error):
 
 
 def unary(channel, method, request=b"", **options):
-    return channel.unary_unary(SERVICE + method)(request, timeout=options.pop("timeout", 20), **options)
+    return channel.unary_unary(SERVICE + method)(request, timeout=options.pop("timeout", 60), **options)
 
 
 def echo(channel, size):
@@ -50,8 +50,8 @@ def deadline(channel, seconds):
 
 
 def cancel(channel, _):
-    call = channel.unary_unary(SERVICE + "Hang").future(b"")
-    time.sleep(0.3)
+    call = channel.unary_stream(SERVICE + "Flood")(b"", timeout=60)
+    next(call)
     call.cancel()
     return {"code": call.code().name}
 
@@ -61,7 +61,7 @@ def vanish(channel, _):
     hang = channel.unary_unary(SERVICE + "Hang").future(b"")
     flood = channel.unary_stream(SERVICE + "Flood")(b"")
     next(flood)
-    time.sleep(0.3)
+    time.sleep(1)
     assert hang.running() and flood.is_active()
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -72,14 +72,14 @@ def metadata(channel, _):
 
 
 def stream(channel, count):
-    messages = channel.unary_stream(SERVICE + "Count")(count.encode(), timeout=20)
+    messages = channel.unary_stream(SERVICE + "Count")(count.encode(), timeout=60)
     return {"messages": [message.decode() for message in messages]}
 
 
 def broken_stream(channel, _):
     received = []
     try:
-        for message in channel.unary_stream(SERVICE + "CountThenFail")(b"", timeout=20):
+        for message in channel.unary_stream(SERVICE + "CountThenFail")(b"", timeout=60):
             received.append(message.hex())
     except grpc.RpcError as error:
         return {"messages": received} | outcome(error)
@@ -87,13 +87,13 @@ def broken_stream(channel, _):
 
 def chat(channel, count):
     requests = (str(number).encode() for number in range(int(count)))
-    replies = channel.stream_stream(SERVICE + "Chat")(requests, timeout=20)
+    replies = channel.stream_stream(SERVICE + "Chat")(requests, timeout=60)
     return {"messages": [reply.decode() for reply in replies]}
 
 
 def no_request(channel, _):
     """A unary method called as a stream that ends before its first message."""
-    list(channel.stream_stream(SERVICE + "Echo")(iter(()), timeout=20))
+    list(channel.stream_stream(SERVICE + "Echo")(iter(()), timeout=60))
 
 
 def concurrent(channel, count):

