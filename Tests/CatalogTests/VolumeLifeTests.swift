@@ -1,6 +1,7 @@
 import CatalogTestSupport
 import Errors
 import Foundation
+import Synchronization
 import Testing
 
 @testable import Persistence
@@ -9,6 +10,14 @@ import Testing
     let store: MemoryStore
     let clock = TestClock()
     let id = VolumeID(name: "pvc-1")
+    private let ended = Ended()
+
+    /// Incarnations that must never be seen again.
+    private final class Ended: Sendable {
+        private let incarnations = Mutex<Set<Incarnation>>([])
+        func add(_ incarnation: Incarnation) { incarnations.withLock { _ = $0.insert(incarnation) } }
+        func has(_ incarnation: Incarnation) -> Bool { incarnations.withLock { $0.contains(incarnation) } }
+    }
 
     init() { self.init(store: MemoryStore()) }
     init(store: MemoryStore) { self.store = store }
@@ -205,7 +214,10 @@ import Testing
     }
 
     /// Between every two steps of a creation, the volume is created, deleted, or both.
-    @Test(arguments: ["create", "delete", "create delete", "delete create", "create delete create"])
+    @Test(arguments: [
+        "create", "delete", "create delete", "delete create", "create delete create", "delete create delete",
+        "delete create mark",
+    ])
     func aCreationSurvivesWhateverComesBetween(_ intrusion: String) async throws {
         for hasFormerLife in [false, true] {
             for index in 0..<100 {
@@ -221,6 +233,7 @@ import Testing
                 try await test.requireConsistent()
                 let made = try await test.catalog.createVolume(newVolume())
                 #expect(try await test.catalog.volume(id).record == made)
+                #expect(!test.ended.has(made.incarnation), "a life that was over is back")
                 if !reached { break }
             }
         }
@@ -250,6 +263,37 @@ import Testing
             if !reached { return }
         }
         Issue.record("the deletion never ended")
+    }
+
+    /// The same for a volume whose creation died before it had a head of its own.
+    @Test(arguments: [
+        "create", "delete", "create delete", "delete create", "delete create delete", "delete create mark",
+    ])
+    func aDeletionOfWhatIsHalfMadeSurvivesWhateverComesBetween(_ intrusion: String) async throws {
+        for hasFormerLife in [false, true] {
+            for index in 0..<100 {
+                let store = MemoryStore()
+                let test = Self(store: store)
+                if hasFormerLife {
+                    _ = try await test.volumeWithHistory()
+                    try await test.catalog.deleteVolume(id)
+                }
+                store.intervene(before: { call in
+                    let isHead = call.operation == .write && call.path.hasSuffix("head.json")
+                    if isHead { throw PerSSDError(.unavailable, "injected") }
+                })
+                await expectError(.unavailable) { _ = try await test.catalog.createVolume(newVolume()) }
+                store.intervene()
+                let reached = try await store.interrupting(at: index, with: { try await test.run(intrusion) }) {
+                    try await test.catalog.deleteVolume(id)
+                }
+                try await test.requireConsistent()
+                let made = try await test.catalog.createVolume(newVolume())
+                #expect(try await test.catalog.volume(id).record == made)
+                #expect(!test.ended.has(made.incarnation), "a life that was over is back")
+                if !reached { break }
+            }
+        }
     }
 
     @Test(arguments: 0..<20) func creatingAndDeletingAtOnceEndsConsistent(_: Int) async throws {
@@ -297,6 +341,10 @@ import Testing
             switch step {
             case "create": _ = try await catalog.createVolume(newVolume())
             case "delete": try await catalog.deleteVolume(id)
+            case "mark":
+                // A deletion that dies right after it has begun.
+                let head = try await catalog.updateHead(id) { try $0.deleting(now: start) }
+                ended.add(head.value.incarnation)
             case "grant":
                 _ = try await catalog.updateHead(id) { try $0.granting(to: nodeB, as: readWrite, now: start) }
             default: Issue.record("unknown step \(step)")

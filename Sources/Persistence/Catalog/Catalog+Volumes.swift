@@ -47,9 +47,7 @@ extension Catalog {
                 existing.deletedAt != nil || existing.incarnation == over
             }
             try requireSame(standing.value, new)
-            _ = try await establish(
-                Head(volume: id, incarnation: standing.value.incarnation), at: CatalogKey.head(id)
-            ) { $0.deletedAt != nil && $0.incarnation != standing.value.incarnation }
+            _ = try await establish(Head(volume: id, incarnation: standing.value.incarnation))
             // Only what both objects say now counts: a deletion may have come between.
             do {
                 return try await volume(id).record
@@ -174,15 +172,39 @@ extension Catalog {
     /// The head of a volume to delete. Where a creation died before it made the head, a deleted one is made, so that a
     /// record is never buried before the head says that its incarnation is over.
     private func headToDelete(_ id: VolumeID) async throws -> Versioned<Head>? {
-        let head = try await load(Head.self, at: CatalogKey.head(id))
-        if let head, head.value.deletedAt == nil { return head }
-        guard let record = try await load(VolumeRecord.self, at: CatalogKey.volume(id)), record.value.deletedAt == nil
-        else { return head }
-        let incarnation = record.value.incarnation
-        var tombstone = Head(volume: id, incarnation: incarnation)
-        tombstone.deletedAt = time
-        return try await establish(tombstone, at: CatalogKey.head(id)) {
-            $0.deletedAt != nil && $0.incarnation != incarnation
+        while true {
+            let head = try await load(Head.self, at: CatalogKey.head(id))
+            if let head, head.value.deletedAt == nil { return head }
+            guard let record = try await load(VolumeRecord.self, at: CatalogKey.volume(id)),
+                record.value.deletedAt == nil
+            else { return head }
+            var tombstone = Head(volume: id, incarnation: record.value.incarnation)
+            tombstone.deletedAt = time
+            if let established = try await establish(tombstone) { return established }
+            try Task.checkCancellation()
+        }
+    }
+
+    /// Makes the first head of an incarnation, in place of the deleted one of a former life.
+    ///
+    /// The record is looked at after the head that is to be replaced: while it still is this incarnation's and the head
+    /// is unchanged, the incarnation cannot be over, so that none ever gets a second head.
+    /// - Returns: the head that stands, or nil where the incarnation is over.
+    private func establish(_ head: Head) async throws -> Versioned<Head>? {
+        let key = try CatalogKey.head(head.volume)
+        while true {
+            let existing = try await load(Head.self, at: key)
+            if let existing, existing.value.deletedAt == nil || existing.value.incarnation == head.incarnation {
+                return existing
+            }
+            let record = try await load(VolumeRecord.self, at: CatalogKey.volume(head.volume))?.value
+            guard let record, record.incarnation == head.incarnation, record.deletedAt == nil else { return nil }
+            do {
+                let condition: WriteCondition = existing.map { .matches($0.etag) } ?? .absent
+                return Versioned(head, try await save(head, at: key, condition: condition))
+            } catch let error as PerSSDError where error.code == .conflict {
+                try Task.checkCancellation()
+            }
         }
     }
 
