@@ -2,6 +2,7 @@ import Errors
 import Foundation
 import LocalVolumes
 import Persistence
+import Units
 
 /// What a stage-out sent, and what it took.
 struct StagedOut: Sendable {
@@ -27,8 +28,10 @@ extension LocalVolumeWork {
         let stageOut = StageOut(store: environment.catalog.store, lineage: record.lineage, options: options)
         return try await environment.transfers.run {
             progress.enter("staging out") { stageOut.meter.progress }
+            let start = ContinuousClock.now
             let result = try await stageOut.run(
                 source: try FileBlockSource(path: cut.path), changed: changed, parent: parent?.map)
+            note("staged out", result.statistics, since: start)
             return StagedOut(map: result.root, statistics: result.statistics)
         }
     }
@@ -50,7 +53,21 @@ extension LocalVolumeWork {
         try await environment.transfers.run {
             progress.enter("restoring") { restore.meter.progress }
             let contents: SinkContents = have.map { .map($0) } ?? .zeros
-            try await restore.run(target.map, to: try FileBlockSink(path: device), have: contents)
+            let start = ContinuousClock.now
+            let statistics = try await restore.run(target.map, to: try FileBlockSink(path: device), have: contents)
+            note("restored generation \(target.number)", statistics, since: start)
         }
+    }
+
+    private func note(_ what: String, _ statistics: TransferStatistics, since start: ContinuousClock.Instant) {
+        environment.logger.info(
+            "\(what)",
+            metadata: [
+                "volume": "\(volume)", "duration": "\((.now - start).text)",
+                "read": "\(ByteCount(statistics.readBytes))", "changed": "\(ByteCount(statistics.plainBytes))",
+                "sent": "\(ByteCount(statistics.sentBytes))", "received": "\(ByteCount(statistics.receivedBytes))",
+                "written": "\(ByteCount(statistics.writtenBytes))",
+                "requests": "\(statistics.readRequests + statistics.writeRequests)",
+            ])
     }
 }

@@ -148,7 +148,11 @@ def test_the_pod_comes_back_to_its_node_and_nothing_is_moved(cluster):
     path = cluster.publish(volume, "node-a")
     assert (path / "data").stat().st_size == 20 * MIB
     cluster.unpublish(volume, "node-a")
-    assert "restoring" not in cluster.processes["node-a"].text()
+    log = cluster.processes["node-a"].text()
+    assert "staged out" in log and "restored generation" not in log
+    path = cluster.publish(volume, "node-b")
+    cluster.unpublish(volume, "node-b")
+    assert "restored generation" in cluster.processes["node-b"].text()
 
 
 def test_mount_flags_reach_the_mount(cluster):
