@@ -81,10 +81,15 @@ let package = Package(
             ]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
+        // What the specification says of requests, whichever plugin gets them.
+        module("CSIRules", ["CSI", "Errors"]),
         module(
             "CSINode",
-            ["CSI", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking", logging]),
-        module("CSIController", ["CSI", "RPC", "Persistence", "Units", "Errors", logging]),
+            [
+                "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking",
+                logging,
+            ]),
+        module("CSIController", ["CSI", "CSIRules", "RPC", "Persistence", "Units", "Errors", logging]),
         module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.

@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import Persistence
 import RPC

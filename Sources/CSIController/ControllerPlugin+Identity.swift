@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import RPC
 
@@ -12,9 +13,7 @@ extension ControllerPlugin {
     public func getPluginCapabilities(
         _ request: GetPluginCapabilitiesRequest, context: RPCContext
     ) async throws -> GetPluginCapabilitiesResponse {
-        let services: [PluginCapability.Service.Kind] = [.controllerService, .volumeAccessibilityConstraints]
-        return GetPluginCapabilitiesResponse(
-            capabilities: services.map { PluginCapability(type: .service(PluginCapability.Service(type: $0))) })
+        GetPluginCapabilitiesResponse(capabilities: Driver.pluginCapabilities)
     }
 
     /// Healthy is a controller that can use its store.

@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import Persistence
 import RPC
@@ -52,7 +53,7 @@ extension ControllerPlugin {
     public func validateVolumeCapabilities(
         _ request: ValidateVolumeCapabilitiesRequest, context: RPCContext
     ) async throws -> ValidateVolumeCapabilitiesResponse {
-        let id = try RequestChecks.volumeID(request.volumeID)
+        let id = try VolumeID.named(request.volumeID)
         try CapabilityRules.wellFormed(request.volumeCapabilities)
         try RequestChecks.map(request.volumeContext, "volume_context")
         try RequestChecks.map(request.parameters, "parameters")

@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import Persistence
 import RPC
@@ -9,7 +10,7 @@ extension ControllerPlugin {
     public func controllerPublishVolume(
         _ request: ControllerPublishVolumeRequest, context: RPCContext
     ) async throws -> ControllerPublishVolumeResponse {
-        let id = try RequestChecks.volumeID(request.volumeID)
+        let id = try VolumeID.named(request.volumeID)
         try RequestChecks.required(request.nodeID, "node_id", limit: RequestChecks.nodeIDLimit)
         try CapabilityRules.wellFormed(request.volumeCapability, "volume_capability")
         try RequestChecks.map(request.volumeContext, "volume_context")
@@ -69,7 +70,7 @@ extension ControllerPlugin {
     public func controllerUnpublishVolume(
         _ request: ControllerUnpublishVolumeRequest, context: RPCContext
     ) async throws -> ControllerUnpublishVolumeResponse {
-        let id = try RequestChecks.volumeID(request.volumeID)
+        let id = try VolumeID.named(request.volumeID)
         try RequestChecks.optional(request.nodeID, "node_id", limit: RequestChecks.nodeIDLimit)
         let node = nodeReference(request.nodeID)
         // What cannot exist is not published anywhere.

@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import Persistence
 import RPC
@@ -32,7 +33,7 @@ extension ControllerPlugin {
         _ request: DeleteVolumeRequest, context: RPCContext
     ) async throws -> DeleteVolumeResponse {
         // An id that no volume can have is one that does not exist, and deleting that succeeds.
-        guard let id = try RequestChecks.volumeID(request.volumeID) else { return DeleteVolumeResponse() }
+        guard let id = try VolumeID.named(request.volumeID) else { return DeleteVolumeResponse() }
         try await catalog.deleteVolume(id)
         logger.info("volume is deleted", metadata: ["volume": "\(id)"])
         return DeleteVolumeResponse()

@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import Logging
 import Persistence
@@ -14,7 +15,7 @@ public final class ControllerPlugin: IdentityService, ControllerService {
     let cluster: String
     let version: String
     let logger: Logger
-    let health: StoreHealth
+    let health: PluginHealth
 
     /// - Parameters:
     ///   - version: of the plugin, for GetPluginInfo.
@@ -25,7 +26,7 @@ public final class ControllerPlugin: IdentityService, ControllerService {
         self.cluster = cluster
         self.version = version
         self.logger = logger
-        health = StoreHealth(catalog.store)
+        health = PluginHealth { try await catalog.store.check() }
     }
 
     /// The methods of both services, for an RPC server.

@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import RPC
 
@@ -12,15 +13,13 @@ extension NodePlugin: IdentityService {
     public func getPluginCapabilities(
         _ request: GetPluginCapabilitiesRequest, context: RPCContext
     ) async throws -> GetPluginCapabilitiesResponse {
-        let services: [PluginCapability.Service.Kind] = [.controllerService, .volumeAccessibilityConstraints]
-        return GetPluginCapabilitiesResponse(
-            capabilities: services.map { PluginCapability(type: .service(PluginCapability.Service(type: $0))) })
+        GetPluginCapabilitiesResponse(capabilities: Driver.pluginCapabilities)
     }
 
     /// FAILED_PRECONDITION, with the reason, where the bucket or the pool cannot be used.
     public func probe(_ request: ProbeRequest, context: RPCContext) async throws -> ProbeResponse {
         do {
-            try await health.examine()
+            try await health.check()
         } catch let error as PerSSDError {
             throw error.during("the node plugin is not ready", code: .failedPrecondition)
         }

@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import LinuxSystem
 import LocalVolumes
@@ -6,6 +7,9 @@ import Persistence
 import RPC
 
 extension NodePlugin: NodeService {
+    /// Bytes of a path; the specification sets no bound but the system's (PATH_MAX).
+    private static let pathLimit = 4095
+
     public func nodeGetInfo(_ request: NodeGetInfoRequest, context: RPCContext) async throws -> NodeGetInfoResponse {
         NodeGetInfoResponse(
             nodeID: node.node,
@@ -25,20 +29,16 @@ extension NodePlugin: NodeService {
     public func nodePublishVolume(
         _ request: NodePublishVolumeRequest, context: RPCContext
     ) async throws -> NodePublishVolumeResponse {
-        try RequestChecks.present(request.volumeID, "volume_id")
-        try RequestChecks.present(request.targetPath, "target_path")
-        let capability = try RequestChecks.capability(request.volumeCapability, "volume_capability")
-        let epoch = try RequestChecks.epoch(request.publishContext)
-        let id = try RequestChecks.volume(request.volumeID)
-        let path = try await publisher.resolve(target: RequestChecks.path(request.targetPath, "target_path"))
-        let access: Publication.Access =
-            switch capability.access {
-            case .block: .block
-            case .mount(let fileSystem, let flags): .mount(fileSystem: fileSystem, flags: flags)
-            }
-        let publication = Publication(
-            path: path, access: access, isReadOnly: request.readonly || capability.mode == .singleNodeReaderOnly,
-            isExclusive: capability.mode == .singleNodeSingleWriter)
+        try RequestChecks.required(request.volumeID, "volume_id")
+        try RequestChecks.required(request.targetPath, "target_path", limit: Self.pathLimit)
+        try CapabilityRules.wellFormed(request.volumeCapability, "volume_capability")
+        try RequestChecks.map(request.publishContext, "publish_context")
+        guard let capability = request.volumeCapability else { return NodePublishVolumeResponse() }
+        try CapabilityRules.supported(capability)
+        let epoch = try PublishRequest.epoch(in: request.publishContext)
+        let id = try VolumeID(requested: request.volumeID)
+        let path = try await publisher.resolve(target: request.targetPath)
+        let publication = Publication(capability, at: path, readOnly: request.readonly)
         try await volumes.actor(for: id).publish(
             PublishRequest(publication: publication, epoch: epoch), until: patience(context))
         return NodePublishVolumeResponse()
@@ -47,10 +47,10 @@ extension NodePlugin: NodeService {
     public func nodeUnpublishVolume(
         _ request: NodeUnpublishVolumeRequest, context: RPCContext
     ) async throws -> NodeUnpublishVolumeResponse {
-        try RequestChecks.present(request.volumeID, "volume_id")
-        try RequestChecks.present(request.targetPath, "target_path")
-        let id = try RequestChecks.volume(request.volumeID)
-        let path = try await resolved(RequestChecks.path(request.targetPath, "target_path"))
+        try RequestChecks.required(request.volumeID, "volume_id")
+        try RequestChecks.required(request.targetPath, "target_path", limit: Self.pathLimit)
+        let id = try VolumeID(requested: request.volumeID)
+        let path = try await resolved(request.targetPath, tolerating: [.notFound])
         let actor = await volumes.actor(for: id)
         try await actor.unpublish(
             path: path, inBackground: await stagesOutInBackground(id), until: patience(context))
@@ -58,12 +58,13 @@ extension NodePlugin: NodeService {
         return NodeUnpublishVolumeResponse()
     }
 
-    /// The path as the mount table has it; a path that no target can have stays as it is,
-    /// for nothing is published there.
-    private func resolved(_ path: String) async throws -> String {
+    /// The path as the mount table has it.
+    ///
+    /// - Parameter tolerated: errors that say that nothing can be published there; the path is then as it was given.
+    private func resolved(_ path: String, tolerating tolerated: Set<PerSSDError.Code>) async throws -> String {
         do {
             return try await publisher.resolve(target: path)
-        } catch let error as PerSSDError where error.code == .notFound || error.code == .invalidArgument {
+        } catch let error as PerSSDError where tolerated.contains(error.code) {
             return path
         }
     }
@@ -76,10 +77,10 @@ extension NodePlugin: NodeService {
     public func nodeGetVolumeStats(
         _ request: NodeGetVolumeStatsRequest, context: RPCContext
     ) async throws -> NodeGetVolumeStatsResponse {
-        try RequestChecks.present(request.volumeID, "volume_id")
-        try RequestChecks.present(request.volumePath, "volume_path")
-        let id = try RequestChecks.volume(request.volumeID)
-        let path = try await resolved(request.volumePath)
+        try RequestChecks.required(request.volumeID, "volume_id")
+        try RequestChecks.required(request.volumePath, "volume_path", limit: Self.pathLimit)
+        let id = try VolumeID(requested: request.volumeID)
+        let path = try await resolved(request.volumePath, tolerating: [.notFound, .invalidArgument])
         return NodeGetVolumeStatsResponse(usage: try await volumes.usage(of: id, at: path).units)
     }
 }

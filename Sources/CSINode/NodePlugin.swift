@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import Foundation
 import LocalVolumes
@@ -16,7 +17,7 @@ public final class NodePlugin: Sendable {
     let version: String
     let logger: Logger
     private let reporter: NodeReporter
-    let health: Health
+    let health: PluginHealth
 
     /// - Parameters:
     ///   - version: as GetPluginInfo tells it.
@@ -34,7 +35,7 @@ public final class NodePlugin: Sendable {
         self.logger = logger
         let reporter = NodeReporter(node: node, catalog: catalog, interval: reportInterval, logger: logger)
         self.reporter = reporter
-        health = Health {
+        health = PluginHealth {
             try await catalog.store.check()
             try await pool.check()
         }
@@ -67,28 +68,5 @@ public final class NodePlugin: Sendable {
         guard let deadline = context.deadline else { return now + .seconds(110) }
         let left = deadline - now
         return deadline - min(.seconds(5), left / 10)
-    }
-}
-
-/// What Probe answers, asked of the bucket and the pool no more often than every few seconds.
-actor Health {
-    private let check: @Sendable () async throws -> Void
-    private var last: (at: ContinuousClock.Instant, result: Result<Void, PerSSDError>)?
-    private static let validity = Duration.seconds(5)
-
-    init(check: @escaping @Sendable () async throws -> Void) { self.check = check }
-
-    /// - Throws: why the plugin cannot work.
-    func examine() async throws {
-        if let last, ContinuousClock.now - last.at < Self.validity { return try last.result.get() }
-        let result: Result<Void, PerSSDError>
-        do {
-            try await check()
-            result = .success(())
-        } catch {
-            result = .failure(PerSSDError(wrapping: error))
-        }
-        last = (.now, result)
-        try result.get()
     }
 }

@@ -155,7 +155,7 @@ def test_targets_that_are_taken_are_left_alone(damaged):
 
 
 @pytest.mark.parametrize("volume_id", [
-    "no-such-volume", "vol-00000000000000000000000000000000", "../../etc/passwd", "vol-" + "\u00e4" * 32, " ", "a" * 4096,
+    "no-such-volume", "vol-00000000000000000000000000000000", "../../etc/passwd", "vol-" + "\u00e4" * 32, " ",
     "vol-" + "A" * 32,
 ])
 def test_unknown_volumes(damaged, volume_id):
@@ -168,6 +168,26 @@ def test_unknown_volumes(damaged, volume_id):
         volume_id=volume_id, node_id="node-a", volume_capability=mount()), timeout=30))
     # Deleting what is not there has been done.
     damaged.controller.DeleteVolume(csi.DeleteVolumeRequest(volume_id=volume_id), timeout=30)
+
+
+@pytest.mark.parametrize("name", ["a" * 129, "\u00e4" * 2048, "bell\a", "escape\x1b[31m"], ids=ascii)
+def test_names_that_cannot_be(damaged, name):
+    refused("INVALID_ARGUMENT", lambda: damaged.controller.CreateVolume(
+        csi.CreateVolumeRequest(name=name, volume_capabilities=[mount()]), timeout=30))
+    refused("INVALID_ARGUMENT", lambda: damaged.controller.DeleteVolume(
+        csi.DeleteVolumeRequest(volume_id=name), timeout=30))
+
+
+@pytest.mark.parametrize("name", ["with/slash", "..", ".", "with space", "\u00e4\u00f6\u00fc", "%2e%2e%2f", "a" * 128], ids=ascii)
+def test_names_that_are_odd_and_valid(damaged, name):
+    volume = damaged.create(name, size=64 * MIB)
+    path = damaged.publish(volume, "node-a")
+    (path / "file").write_text(name)
+    damaged.unpublish(volume, "node-a")
+    path = damaged.publish(volume, "node-b")
+    assert (path / "file").read_text() == name
+    damaged.unpublish(volume, "node-b")
+    damaged.delete(volume)
 
 
 def test_strings_with_a_nul_are_refused_and_not_cut(damaged):

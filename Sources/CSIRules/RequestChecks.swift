@@ -1,19 +1,17 @@
-import CSI
 import Errors
-import Persistence
 
 /// What the specification says of fields whatever the call (CSI v1.12.0, "Size Limits" and "Required vs. Optional
 /// Fields"). All checks throw `invalidArgument` naming the field.
-enum RequestChecks {
+public enum RequestChecks {
     /// Bytes of a text field, where nothing else is said.
-    static let textLimit = 128
+    public static let textLimit = 128
     /// Bytes of a node's id.
-    static let nodeIDLimit = 256
+    public static let nodeIDLimit = 256
     /// Bytes of a map's keys and values together.
-    static let mapLimit = 4096
+    public static let mapLimit = 4096
 
     /// A field that has to be there.
-    static func required(_ value: String, _ field: String, limit: Int = textLimit) throws {
+    public static func required(_ value: String, _ field: String, limit: Int = textLimit) throws {
         guard !value.isEmpty else {
             throw PerSSDError(.invalidArgument, "\(field) is missing", remedy: "give \(field)")
         }
@@ -21,7 +19,7 @@ enum RequestChecks {
     }
 
     /// A field that may be empty.
-    static func optional(_ value: String, _ field: String, limit: Int = textLimit) throws {
+    public static func optional(_ value: String, _ field: String, limit: Int = textLimit) throws {
         guard value.utf8.count <= limit else {
             throw PerSSDError(
                 .invalidArgument, "\(field) has \(value.utf8.count) bytes, and may have \(limit)",
@@ -35,13 +33,7 @@ enum RequestChecks {
         }
     }
 
-    /// Names and ids are `required`, and a volume's id that no volume can have is nil: the caller says what that means.
-    static func volumeID(_ value: String) throws -> VolumeID? {
-        try required(value, "volume_id")
-        return VolumeID(value)
-    }
-
-    static func map(_ map: [String: String], _ field: String) throws {
+    public static func map(_ map: [String: String], _ field: String) throws {
         let size = map.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
         guard size <= mapLimit else {
             throw PerSSDError(
@@ -55,7 +47,7 @@ enum RequestChecks {
     }
 
     /// There is no MODIFY_VOLUME capability, so callers must not give any.
-    static func noMutableParameters(_ parameters: [String: String]) throws {
+    public static func noMutableParameters(_ parameters: [String: String]) throws {
         guard let key = parameters.keys.min() else { return }
         throw PerSSDError(
             .invalidArgument, "mutable_parameters has '\(key.prefix(100))', and volumes have no mutable parameters",

@@ -1,17 +1,18 @@
 import CSI
 import Errors
-import Persistence
 
 /// Which volume capabilities there are, and why the others are not.
-enum CapabilityRules {
-    static let fileSystems = ["ext4", "xfs"]
+public enum CapabilityRules {
+    public static let fileSystems = ["ext4", "xfs"]
+    /// What an empty `fs_type` means.
+    public static let defaultFileSystem = "ext4"
     /// What mkfs.xfs makes at the least (xfsprogs 5.19 and later).
-    static let smallestXFS: Int64 = 300 << 20
+    public static let smallestXFS: Int64 = 300 << 20
 
     /// A list of capabilities that a call has to have.
     ///
     /// - Throws: `invalidArgument` where there is none, or one is malformed.
-    static func wellFormed(_ capabilities: [VolumeCapability]) throws {
+    public static func wellFormed(_ capabilities: [VolumeCapability]) throws {
         guard !capabilities.isEmpty else {
             throw PerSSDError(
                 .invalidArgument, "volume_capabilities is missing", remedy: "give at least one volume capability")
@@ -22,7 +23,7 @@ enum CapabilityRules {
     }
 
     /// - Throws: `invalidArgument` where something is missing, or is longer than it may be.
-    static func wellFormed(_ capability: VolumeCapability?, _ field: String) throws {
+    public static func wellFormed(_ capability: VolumeCapability?, _ field: String) throws {
         guard let capability else {
             throw PerSSDError(.invalidArgument, "\(field) is missing", remedy: "give \(field)")
         }
@@ -49,7 +50,7 @@ enum CapabilityRules {
     }
 
     /// - Throws: `invalidArgument` saying why, where one is not supported, or they contradict each other.
-    static func supported(_ capabilities: [VolumeCapability]) throws {
+    public static func supported(_ capabilities: [VolumeCapability]) throws {
         for capability in capabilities { try supported(capability) }
         let types = Set(capabilities.compactMap { $0.fsType }.filter { !$0.isEmpty })
         guard types.count <= 1 else {
@@ -61,7 +62,7 @@ enum CapabilityRules {
     }
 
     /// - Throws: `invalidArgument` saying why, where a well-formed capability is not supported.
-    static func supported(_ capability: VolumeCapability) throws {
+    public static func supported(_ capability: VolumeCapability) throws {
         if let mode = capability.accessMode?.mode {
             switch mode {
             case .singleNodeWriter, .singleNodeSingleWriter, .singleNodeMultiWriter, .singleNodeReaderOnly: break
@@ -87,7 +88,7 @@ enum CapabilityRules {
     }
 
     /// Bytes that a volume with these capabilities has at the least; 0 where any size will do.
-    static func smallest(_ capabilities: [VolumeCapability]) -> Int64 {
+    public static func smallest(_ capabilities: [VolumeCapability]) -> Int64 {
         capabilities.contains { $0.fsType == "xfs" } ? smallestXFS : 0
     }
 
@@ -101,13 +102,5 @@ extension VolumeCapability {
     fileprivate var fsType: String? {
         guard case .mount(let mount) = accessType else { return nil }
         return mount.fsType
-    }
-
-    /// How a volume is published that is published like this.
-    func publication(readOnly: Bool) -> Lease.Publication {
-        let isBlock = if case .block = accessType { true } else { false }
-        return Lease.Publication(
-            accessMode: (accessMode?.mode ?? .unknown).name, accessType: isBlock ? "block" : "mount",
-            readOnly: readOnly)
     }
 }

@@ -1,0 +1,49 @@
+import CSI
+import CSIRules
+import Errors
+import Persistence
+
+extension VolumeID {
+    /// - Throws: `notFound` where the text cannot name a volume of this driver.
+    init(requested text: String) throws {
+        guard let id = VolumeID(text) else {
+            throw PerSSDError(
+                .notFound,
+                "there is no volume '\(text.prefix(128))': this driver's ids look like "
+                    + "'\(VolumeID(name: "example"))'")
+        }
+        self = id
+    }
+}
+
+extension Publication {
+    /// What a NodePublishVolume asks for, once its capability is known to be well-formed and supported.
+    ///
+    /// - Parameter path: the target, as the mount table will show it.
+    init(_ capability: VolumeCapability, at path: String, readOnly: Bool) {
+        let mode = capability.accessMode?.mode
+        let access: Access =
+            if case .mount(let mount) = capability.accessType {
+                .mount(
+                    fileSystem: mount.fsType.isEmpty ? CapabilityRules.defaultFileSystem : mount.fsType,
+                    flags: mount.mountFlags)
+            } else {
+                .block
+            }
+        self.init(
+            path: path, access: access, isReadOnly: readOnly || mode == .singleNodeReaderOnly,
+            isExclusive: mode == .singleNodeSingleWriter)
+    }
+}
+
+extension PublishRequest {
+    /// The epoch in a publish context; nil where nobody attached the volume.
+    static func epoch(in context: [String: String]) throws -> UInt64? {
+        let key = Driver.PublishContextKey.epoch
+        guard let text = context[key] else { return nil }
+        guard let epoch = UInt64(text) else {
+            throw PerSSDError(.invalidArgument, "publish_context has \(key) '\(text.prefix(100))', no number")
+        }
+        return epoch
+    }
+}
