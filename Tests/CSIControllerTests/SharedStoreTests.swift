@@ -124,7 +124,7 @@ import Testing
             await expectStatus(.aborted, "c/a") {
                 try await client.controllerUnpublishVolume(
                     ControllerUnpublishVolumeRequest(volumeID: volume.volumeID, nodeID: "a"),
-                    options: RPCCallOptions(timeout: .seconds(1)))
+                    options: RPCCallOptions(timeout: .seconds(6)))
             }
             try await benches[1].commit(volume, closing: true)
             _ = try await client.controllerUnpublishVolume(
