@@ -34,7 +34,7 @@ struct Detach {
     /// Some time before the deadline, so that the answer still arrives.
     private static func lastTry(_ deadline: ContinuousClock.Instant?) -> ContinuousClock.Instant {
         guard let deadline else { return .now + patience }
-        return deadline - min(.seconds(1), max(.zero, deadline - .now) / 4)
+        return deadline - min(.seconds(2), max(.zero, deadline - .now) / 4)
     }
 
     private struct Waiting {

@@ -36,10 +36,10 @@ import Testing
         try await bench.commit(volume, closing: false)
         let start = ContinuousClock.now
         await expectStatus(.aborted, "node c/a", "generation 1", "waiting for 0.0 s", "silent for 0.0 s") {
-            try await bench.unpublish(volume, timeout: .seconds(1))
+            try await bench.unpublish(volume, timeout: .seconds(4))
         }
         let took = ContinuousClock.now - start
-        #expect(took > .milliseconds(500) && took < .seconds(1), "\(took)")
+        #expect(took > .seconds(2) && took < .seconds(4), "\(took)")
         let head = try await bench.head(volume)
         #expect(head.lease?.state == .open)
         #expect(head.lease?.detachRequestedAt == bench.clock.now)
@@ -142,7 +142,7 @@ import Testing
             bench.clock.advance(601)
             let reached = try await store.interrupting(
                 at: index, with: { try await bench.commit(volume, closing: true) },
-                { try? await bench.unpublish(volume) })
+                { try await bench.unpublish(volume, timeout: .seconds(60)) })
             let head = try await bench.head(volume)
             #expect(head.lease == nil)
             guard reached else {

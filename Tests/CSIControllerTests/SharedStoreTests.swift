@@ -60,8 +60,8 @@ import Testing
                 #expect(winners.count == 1)
                 let head = try await benches[1].head(volume)
                 #expect(head.lease.map { [$0.holder.node] } == Array(winners))
-                async let first: Void = benches[0].unpublish(volume, from: "")
-                async let second: Void = benches[1].unpublish(volume, from: "")
+                async let first: Void = benches[0].unpublish(volume, from: "", timeout: .seconds(60))
+                async let second: Void = benches[1].unpublish(volume, from: "", timeout: .seconds(60))
                 _ = try await (first, second)
             }
         }
@@ -75,8 +75,8 @@ import Testing
             try await benches[0].open(volume)
             await expectStatus(.aborted) { try await benches[0].unpublish(volume) }
             for bench in benches { bench.clock.advance(61) }
-            async let first: Void = benches[0].unpublish(volume)
-            async let second: Void = benches[1].unpublish(volume)
+            async let first: Void = benches[0].unpublish(volume, timeout: .seconds(60))
+            async let second: Void = benches[1].unpublish(volume, timeout: .seconds(60))
             _ = try await (first, second)
             #expect(try await benches[0].head(volume).epoch == 2)
             #expect(benches.flatMap { $0.log.messages(.error) }.count == 1)
@@ -124,7 +124,7 @@ import Testing
             await expectStatus(.aborted, "c/a") {
                 try await client.controllerUnpublishVolume(
                     ControllerUnpublishVolumeRequest(volumeID: volume.volumeID, nodeID: "a"),
-                    options: RPCCallOptions(timeout: .seconds(1)))
+                    options: RPCCallOptions(timeout: .seconds(6)))
             }
             try await benches[1].commit(volume, closing: true)
             _ = try await client.controllerUnpublishVolume(
