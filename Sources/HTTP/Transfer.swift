@@ -11,6 +11,7 @@ final class Transfer: @unchecked Sendable {
     var continuation: CheckedContinuation<HTTPResponse, any Error>?
     /// Set from any thread; the loop looks at it.
     let isCancelled = Atomic(false)
+    var wasCancelled: Bool { isCancelled.load(ordering: .sequentiallyConsistent) }
 
     private var handle: EasyHandle?
     private var sent = 0

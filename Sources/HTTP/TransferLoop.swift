@@ -96,15 +96,15 @@ final class TransferLoop: @unchecked Sendable {
             return (inbox.submitted, inbox.hasCancellations, inbox.isClosed)
         }
         waiting += submitted
-        if hasCancellations { dropCancelled() }
+        // A cancellation that came before its transfer was submitted may have been looked at already.
+        if hasCancellations || submitted.contains(where: \.wasCancelled) { dropCancelled() }
         return !isClosed
     }
 
     private func dropCancelled() {
-        let isCancelled: (Transfer) -> Bool = { $0.isCancelled.load(ordering: .sequentiallyConsistent) }
-        for transfer in waiting where isCancelled(transfer) { end(transfer) }
-        waiting.removeAll(where: isCancelled)
-        for (pointer, entry) in active where isCancelled(entry.transfer) {
+        for transfer in waiting where transfer.wasCancelled { end(transfer) }
+        waiting.removeAll(where: \.wasCancelled)
+        for (pointer, entry) in active where entry.transfer.wasCancelled {
             release(pointer)
             end(entry.transfer)
         }
@@ -118,7 +118,7 @@ final class TransferLoop: @unchecked Sendable {
         let count = min(waiting.count, maximumTransfers - active.count)
         guard count > 0 else { return }
         for transfer in waiting.prefix(count) {
-            if transfer.isCancelled.load(ordering: .sequentiallyConsistent) {
+            if transfer.wasCancelled {
                 end(transfer)
                 continue
             }

@@ -47,11 +47,13 @@ final class NodeHarness: Sendable {
             node: try NodeReference(cluster: "test", node: name), catalog: catalog, pool: pool, publisher: publisher,
             version: "test", logger: logger)
         try await plugin.start()
-        return TestNode(plugin: plugin, pods: pods)
+        return TestNode(harness: self, plugin: plugin, pods: pods)
     }
 }
 
 struct TestNode: Sendable {
+    /// Its directories go with it.
+    let harness: NodeHarness
     let plugin: NodePlugin
     let pods: String
 

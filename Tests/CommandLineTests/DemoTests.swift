@@ -115,6 +115,8 @@ import Testing
         #expect(second.exitCode == 1)
         #expect(second.output.contains("is locked by process"), "\(second.output)")
         #expect(try await process.waitForExit(within: .seconds(180)) == 0, "\(process.output)")
+        // Its directories go with it.
+        withExtendedLifetime(place) {}
     }
 
     @Test func aDirectoryOfSomebodyElseIsLeftAlone() async throws {
