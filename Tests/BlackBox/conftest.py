@@ -2,8 +2,8 @@
 
 import os
 import pathlib
+import secrets
 import shutil
-import subprocess
 import tempfile
 
 import pytest
@@ -54,8 +54,8 @@ def store(request, workplace):
         path = pathlib.Path(tempfile.mkdtemp(prefix="bucket-", dir=workplace))
         return [f"file://{path}"], {}
     server = request.getfixturevalue("seaweedfs")
-    bucket = server.new_bucket()
-    return [f"s3://{bucket}/some/prefix", "--store-endpoint", server.endpoint], server.environment
+    prefix = secrets.token_hex(6)
+    return [f"s3://{server.bucket}/some/{prefix}", "--store-endpoint", server.endpoint], server.environment
 
 
 @pytest.fixture

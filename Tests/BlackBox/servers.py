@@ -63,6 +63,9 @@ class SeaweedFS:
         self.client = boto3.client(
             "s3", endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key)
+        # One for all tests, each with a prefix: every bucket takes volumes of SeaweedFS, and they run out.
+        self.bucket = "perssd-" + secrets.token_hex(6)
+        self.client.create_bucket(Bucket=self.bucket)
 
     def _wait_until_ready(self):
         deadline = time.monotonic() + 60
@@ -78,11 +81,6 @@ class SeaweedFS:
                 pass
             time.sleep(0.2)
         raise RuntimeError("SeaweedFS did not start within 60 s")
-
-    def new_bucket(self):
-        name = "perssd-" + secrets.token_hex(6)
-        self.client.create_bucket(Bucket=name)
-        return name
 
     def stop(self):
         self.process.send_signal(signal.SIGKILL)

@@ -239,7 +239,7 @@ def start_fails(binaries, arguments, environment=None):
 
 
 def test_processes_that_cannot_start_say_why(binaries, seaweedfs, tmp_path):
-    bucket = seaweedfs.new_bucket()
+    bucket = seaweedfs.bucket
     s3 = ["--store", f"s3://{bucket}/p", "--store-endpoint", seaweedfs.endpoint]
     assert "no-such-option" in start_fails(binaries, ["--no-such-option", "x"])
     assert "/no/such/directory" in start_fails(binaries, ["--store", "file:///no/such/directory"])
