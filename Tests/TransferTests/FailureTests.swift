@@ -112,7 +112,7 @@ import TransferTestSupport
         for number in 12..<100 { fixture.store.failRead(number, .stuck) }
         let sink = MemoryVolume([UInt8](repeating: 0, count: 100 * block))
         let task = Task { try await fixture.restore(result.root, to: sink) }
-        while fixture.store.running < 2 { try await Task.sleep(for: .milliseconds(5)) }
+        while fixture.store.calls.reads < 13 { try await Task.sleep(for: .milliseconds(5)) }
         let start = ContinuousClock.now
         task.cancel()
         let error = try await failure { _ = try await task.value }
@@ -128,9 +128,7 @@ import TransferTestSupport
         fixture.store.resetCalls()
         for number in 12..<100 { fixture.store.failRead(number, .stuck) }
         let task = Task { try await fixture.verify(result.root) }
-        while fixture.store.running < 1 || fixture.store.calls.reads < 13 {
-            try await Task.sleep(for: .milliseconds(5))
-        }
+        while fixture.store.calls.reads < 13 { try await Task.sleep(for: .milliseconds(5)) }
         task.cancel()
         let error = try await failure { _ = try await task.value }
         #expect(error.code == .cancelled)

@@ -40,17 +40,20 @@ import TransferTestSupport
         #expect(roots[0] == roots[1])
     }
 
-    /// Runs of 4 MiB of noise, all over the image.
+    /// Runs of 4 MiB of noise: two thirds of them one after the other, the others all over the image.
     private static func makeSparse(_ path: FilePath, capacity: UInt64, data: Int) throws {
         let file = try OpenFile(path, O_RDWR | O_CREAT | O_EXCL)
         try file.truncate(toBytes: capacity)
         var random = SeededGenerator(seed: 41)
         let noise = random.noise(8 << 20)
-        for _ in 0..<data / (4 << 20) {
-            let offset = random.next() % (capacity - (4 << 20)) & ~0xffff
+        let run = 4 << 20
+        for number in 0..<data / run {
+            let isDense = number * run < data / 3 * 2
+            let scattered = random.next() % (capacity - UInt64(run)) & ~0xffff
+            let offset = isDense ? UInt64(number * run) : scattered
             // Another part of the noise each time, so that no block equals another.
-            let start = Int(random.next() % (4 << 20))
-            try noise[start..<start + (4 << 20)].withUnsafeBytes { try file.write(at: offset, from: $0) }
+            let start = Int(random.next() % UInt64(run))
+            try noise[start..<start + run].withUnsafeBytes { try file.write(at: offset, from: $0) }
         }
     }
 
