@@ -93,6 +93,8 @@ class Benchmark:
             ratio(f"stage_out_cpu_over_{other}", "stage_out", other, "cpu")
         ratio("restore_wall_over_slowest_part", "restore",
               lambda costs: max(costs[part].wall for part in ("get", "decompress", "write")))
+        ratio("restore_direct_wall_over_slowest_part", "restore_direct",
+              lambda costs: max(costs[part].wall for part in ("get", "decompress", "write")))
         for other in ("rclone_back", "restic_restore"):
             ratio(f"restore_wall_over_{other}", "restore", other)
         staged = rounds[-1]["stage_out"].json
@@ -106,7 +108,7 @@ class Benchmark:
         note(f"round {number + 1} of {self.rounds}")
         image, back, compressed = self.image, self.workplace / "back.img", self.workplace / "volume.zst"
         perssd = self.perssd(f"round-{number}")
-        restic = Restic(self.server, self.bucket, f"restic-{number}", self.workplace)
+        self.restic = restic = Restic(self.server, self.bucket, f"restic-{number}", self.workplace)
         costs = {}
 
         def measure(name, body):
@@ -128,6 +130,8 @@ class Benchmark:
         back.unlink()
         measure("restore", lambda: perssd.restore(back))
         run(["cmp", image, back])
+        back.unlink()
+        measure("restore_direct", lambda: perssd.restore(back, direct=True))
         back.unlink()
         measure("rclone_back", lambda: self.rclone.copy_back(f"copy-{number}", back))
         back.unlink()
@@ -157,15 +161,14 @@ class Benchmark:
     def measure_change(self):
         note(f"{self.changed_bytes} bytes changed in place, in random pages of 4 KiB")
         perssd = self.perssd(f"round-{self.rounds - 1}")
-        restic = Restic(self.server, self.bucket, "restic-change", self.workplace)
-        restic.backup(self.image)
-        before = self.rclone.size("restic-change")
+        repository = f"restic-{self.rounds - 1}"
+        before = self.rclone.size(repository)
         base = self.workplace / "base.img"
         shutil.copyfile(self.image, base)
         run([self.program, "change-image", "--image", self.image, "--changed-bytes", self.changed_bytes])
         self.settle()
-        cost = restic.backup(self.image)
-        after = self.rclone.size("restic-change")
+        cost = self.restic.backup(self.image)
+        after = self.rclone.size(repository)
         restic_bytes = after[1] - before[1]
         node = self.node_change
         patched = perssd.stage_out(
