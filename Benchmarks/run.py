@@ -51,7 +51,8 @@ class Benchmark:
         self.rclone.make_bucket()
         self.parts = Parts(server, self.bucket, workplace)
         self.image = workplace / "volume.img"
-        self.figures = {}
+        self.restic = None
+        self.node_change = None
 
     def perssd(self, prefix):
         return PerSSD(self.program, self.server, self.bucket, prefix, self.workplace)
@@ -93,8 +94,6 @@ class Benchmark:
             ratio(f"stage_out_cpu_over_{other}", "stage_out", other, "cpu")
         ratio("restore_wall_over_slowest_part", "restore",
               lambda costs: max(costs[part].wall for part in ("get", "decompress", "write")))
-        ratio("restore_direct_wall_over_slowest_part", "restore_direct",
-              lambda costs: max(costs[part].wall for part in ("get", "decompress", "write")))
         for other in ("rclone_back", "restic_restore"):
             ratio(f"restore_wall_over_{other}", "restore", other)
         staged = rounds[-1]["stage_out"].json
@@ -130,8 +129,6 @@ class Benchmark:
         back.unlink()
         measure("restore", lambda: perssd.restore(back))
         run(["cmp", image, back])
-        back.unlink()
-        measure("restore_direct", lambda: perssd.restore(back, direct=True))
         back.unlink()
         measure("rclone_back", lambda: self.rclone.copy_back(f"copy-{number}", back))
         back.unlink()

@@ -53,14 +53,12 @@ struct RestoreCommand: AsyncParsableCommand {
     var root: String
     @Option(help: "The image to make.")
     var image: String
-    @Flag(help: "Write past the page cache.")
-    var direct = false
 
     func run() async throws {
         let store = try store.open()
         let map = try readRoot(root)
-        let sink = try await BlockingPool.shared.run { [image, direct] in
-            try FileBlockSink(creating: FilePath(image), sizeBytes: map.capacityBytes, direct: direct)
+        let sink = try await BlockingPool.shared.run {
+            try FileBlockSink(creating: FilePath(image), sizeBytes: map.capacityBytes)
         }
         try printJSON(
             try await measured(store) {
