@@ -4,6 +4,10 @@ CONFIGURATION ?= release
 STORE ?= directory
 DATA ?=
 DIRECTORY ?= /var/tmp/perssd-demo
+PERSSD_BENCH_SIZE ?= 2GiB
+PERSSD_BENCH_ROUNDS ?= 3
+# --block-sizes measures sizes of blocks instead.
+BENCH_OPTIONS ?=
 # SwiftPM starts as many compilers as there are cores; on a small machine less is more.
 JOBS ?= $(shell nproc)
 
@@ -13,7 +17,8 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint generate bench clean dependencies-build dependencies-demo dependencies-test
+.PHONY: help build demo test lint generate bench clean dependencies-build dependencies-demo dependencies-test \
+	dependencies-bench
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -31,6 +36,12 @@ demo: dependencies-demo ## Move a volume between two nodes of this machine
 
 test: dependencies-test ## Run every test (as root: it mounts file systems)
 	scripts/run-tests.sh
+
+bench: dependencies-bench ## Measure PerSSD beside zstd, rclone and restic (as root: docs/benchmarks.md)
+	$(SWIFT_BUILD) --configuration release --product perssd-bench
+	$(SUDO) env PERSSD_BENCH_SIZE=$(PERSSD_BENCH_SIZE) PERSSD_BENCH_ROUNDS=$(PERSSD_BENCH_ROUNDS) \
+		/usr/bin/python3 Benchmarks/run.py \
+		"$$(swift build --configuration release --show-bin-path)/perssd-bench" .venv/bin/weed $(BENCH_OPTIONS)
 
 lint: ## Check the format of all Swift code
 	swift format lint --strict --recursive Package.swift Sources Tests
@@ -50,3 +61,6 @@ dependencies-demo:
 
 dependencies-test:
 	scripts/install-dependencies.sh test
+
+dependencies-bench:
+	scripts/install-dependencies.sh bench

@@ -115,6 +115,14 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
 
+        // What make bench measures; see docs/benchmarks.md.
+        .executableTarget(
+            name: "perssd-bench",
+            dependencies: [
+                "Persistence", "LocalVolumes", "Blocking", "Errors", argumentParser, logging, systemPackage,
+            ],
+            swiftSettings: swiftSettings),
+
         // What tests share, and the processes that they start and kill.
         .target(
             name: "TestSupport", dependencies: ["Blocking", "Errors"], path: "Tests/TestSupport",

