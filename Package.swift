@@ -142,7 +142,7 @@ let package = Package(
             name: "TransferTestSupport", dependencies: ["Persistence", "Digests", "Errors"],
             path: "Tests/TransferTestSupport", swiftSettings: swiftSettings),
         .executableTarget(
-            name: "transfer-probe", dependencies: ["Persistence", "Errors", systemPackage],
+            name: "transfer-probe", dependencies: ["Persistence", "TransferTestSupport", "Errors", systemPackage],
             path: "Tests/TransferProbe", swiftSettings: swiftSettings),
         tests(
             "FormatsTests", ["Persistence", "TransferTestSupport", "TestSupport", "Digests", "Errors"],

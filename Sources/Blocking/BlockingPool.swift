@@ -32,7 +32,8 @@ private final class Threads: @unchecked Sendable {
     private let maximum: Int
     /// Guards what follows.
     private let condition = NSCondition()
-    private var waiting: [@Sendable () -> Void] = []
+    /// Taken work leaves nil behind: what it holds on to may be large, and goes with it.
+    private var waiting: [(@Sendable () -> Void)?] = []
     private var firstWaiting = 0
     private var idle = 0
     private var count = 0
@@ -83,8 +84,9 @@ private final class Threads: @unchecked Sendable {
         }
         idle -= 1
         let work = waiting[firstWaiting]
+        waiting[firstWaiting] = nil
         firstWaiting += 1
-        // Taken work is let go in strides, so that taking the first of many stays cheap.
+        // The places of taken work go in strides, so that taking the first of many stays cheap.
         if firstWaiting == waiting.count || firstWaiting >= 1024 {
             waiting.removeFirst(firstWaiting)
             firstWaiting = 0

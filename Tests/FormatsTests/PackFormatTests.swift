@@ -52,8 +52,9 @@ import Testing
         var storage = [UInt8](repeating: 0, count: 1000)
         storage.reserveCapacity(100_000)
         let before = storage.withUnsafeBytes { $0.baseAddress }
-        let builder = PackBuilder(lineage: lineage, storage: storage.take(), capacity: 100_000)
-        let after = builder.finish().withUnsafeBytes { $0.baseAddress }
+        var builder = PackBuilder(lineage: lineage, storage: &storage, capacity: 100_000)
+        let pack = builder.finish()
+        let after = pack.withUnsafeBytes { $0.baseAddress }
         #expect(before == after)
     }
 
@@ -106,13 +107,5 @@ import Testing
         #expect(try id.key(lineage: "l").path == "lineages/l/packs/000102030405060708090a0b0c0d0e0f")
         #expect(throws: PerSSDError.self) { try id.key(lineage: "a b") }
         #expect(throws: PerSSDError.self) { try id.key(lineage: "") }
-    }
-}
-
-extension [UInt8] {
-    /// The array itself, with no reference left here.
-    fileprivate mutating func take() -> [UInt8] {
-        defer { self = [] }
-        return self
     }
 }

@@ -3,6 +3,7 @@
 //     transfer-probe stage-out IMAGE STORE [BLOCK-KIB [LEVEL [PARENT-JSON [BASE-IMAGE]]]]   prints the root as JSON
 //     transfer-probe restore JSON STORE IMAGE     makes the image
 //     transfer-probe verify JSON STORE
+//     transfer-probe fixture DIRECTORY            makes the fixture of the formats' tests, with a new version's bytes
 //
 // STORE is an existing directory. Figures go to standard error, as "name value" lines.
 
@@ -10,6 +11,7 @@ import Errors
 import Foundation
 import Persistence
 import SystemPackage
+import TransferTestSupport
 
 func text(_ index: Int) throws -> String {
     guard CommandLine.arguments.count > index else { throw PerSSDError(.invalidArgument, "an argument is missing") }
@@ -33,6 +35,10 @@ func peakMemory() throws -> Double {
 func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
 
 let lineage = "00000000000000000000000000000001"
+if try text(1) == "fixture" {
+    try await FormatFixture.make(in: text(2))
+    exit(0)
+}
 let store = try await DirectoryStore.open(directory: text(3))
 let start = ContinuousClock.now
 var statistics = TransferStatistics()

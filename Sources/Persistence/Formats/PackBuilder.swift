@@ -9,13 +9,19 @@ struct PackBuilder {
     /// The pack so far.
     private(set) var bytes: [UInt8]
 
+    init(id: PackID = .random(), lineage: String) {
+        var storage: [UInt8] = []
+        self.init(id: id, lineage: lineage, storage: &storage, capacity: 0)
+    }
+
     /// - Parameters:
-    ///   - storage: an array whose memory is used again; its contents are dropped.
+    ///   - storage: an array whose memory is taken over; its contents are dropped.
     ///   - capacity: for how many bytes memory is set aside, so that the pack need not move as it grows.
-    init(id: PackID = .random(), lineage: String, storage: consuming [UInt8] = [], capacity: Int = 0) {
+    init(id: PackID = .random(), lineage: String, storage: inout [UInt8], capacity: Int) {
         self.id = id
         header = PackFormat.header(pack: id, lineage: lineage)
-        bytes = consume storage
+        bytes = []
+        swap(&bytes, &storage)
         bytes.removeAll(keepingCapacity: true)
         bytes.reserveCapacity(capacity)
         bytes.append(contentsOf: header)
@@ -40,9 +46,11 @@ struct PackBuilder {
         return piece
     }
 
-    /// Adds index and footer, and gives the pack away whole.
-    consuming func finish() -> [UInt8] {
+    /// Adds index and footer, and gives the pack's bytes away; nothing can be appended afterwards.
+    mutating func finish() -> [UInt8] {
         bytes.append(contentsOf: PackFormat.trailer(entries: entries, at: UInt32(bytes.count), header: header))
-        return bytes
+        var pack: [UInt8] = []
+        swap(&pack, &bytes)
+        return pack
     }
 }

@@ -125,16 +125,13 @@ final class BlockStaging: Sendable {
 }
 
 extension PackUploader {
-    /// What compression has to save of a piece, in 1/32, for it to be stored compressed: reading it back costs too.
-    private static let worthwhileSaving = 1
-
-    /// Compresses a piece where that helps, and appends it.
+    /// Compresses a piece where that saves 1/32 or more, as reading it back costs too, and appends it.
     func store(
         _ plain: UnsafeRawBufferPointer, kind: PieceKind, digest: Digest, on bench: WorkBench
     ) throws -> Piece {
         let scratch = bench.scratch.bytes
         let room = UnsafeMutableRawBufferPointer(
-            rebasing: scratch[..<min(scratch.count, plain.count - plain.count / 32 * Self.worthwhileSaving)])
+            rebasing: scratch[..<min(scratch.count, plain.count - max(1, plain.count / 32))])
         if let count = try bench.compressor().compress(plain, into: room) {
             return try append(
                 UnsafeRawBufferPointer(rebasing: room[..<count]), kind: kind, compression: .zstd,

@@ -27,10 +27,11 @@ struct MapUpdate: Sendable {
         let blockBytes = plan.geometry.blockSize.bytes
         meter.expect(plan.examined.count * UInt64(blockBytes))
         let packs = PackUploader(
-            store: store, lineage: lineage, targetBytes: options.packBytes, buffers: options.packsInMemory, meter: meter
-        )
+            store: store, lineage: lineage, targetBytes: options.packBytes,
+            buffers: TransferMemory.packs(options.packsInMemory, packBytes: options.packBytes), meter: meter)
         let benches = WorkBenches(
-            count: TransferMemory.workers(options.workers, blockBytes: blockBytes),
+            count: TransferMemory.workers(
+                options.workers, blockBytes: blockBytes, level: options.compressionLevel),
             plainBytes: TransferMemory.extentBytes(blockBytes: blockBytes),
             scratchBytes: BlockPatch.maximumLength(plan.geometry.blockSize), level: options.compressionLevel)
         let pieces = PieceReader(store: store, lineage: lineage, meter: meter)

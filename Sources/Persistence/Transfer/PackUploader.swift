@@ -48,8 +48,8 @@ final class PackUploader: @unchecked Sendable {
             if let failure { throw failure }
             if let pack = filling, !pack.isEmpty, pack.size(withPieceOf: stored.count) > targetBytes { seal() }
             if filling != nil { break }
-            if let buffer = freeBuffers.popLast() {
-                filling = PackBuilder(lineage: lineage, storage: buffer, capacity: targetBytes)
+            if var buffer = freeBuffers.popLast() {
+                filling = PackBuilder(lineage: lineage, storage: &buffer, capacity: targetBytes)
             } else {
                 condition.wait()
             }
@@ -85,7 +85,7 @@ final class PackUploader: @unchecked Sendable {
 
     /// With the lock held: the pack that fills is full.
     private func seal() {
-        guard let pack = filling.take() else { return }
+        guard var pack = filling.take() else { return }
         unconfirmed += 1
         fullEnd.yield(FullPack(id: pack.id, bytes: pack.finish()))
     }

@@ -104,13 +104,17 @@ private struct RestoreRun: Sendable {
         fetcher = BlockFetcher(
             pieces: PieceReader(store: store, lineage: lineage, meter: meter), blockSize: root.blockSize,
             benches: WorkBenches(
-                count: TransferMemory.workers(options.workers, blockBytes: blockBytes), plainBytes: blockBytes,
-                scratchBytes: BlockPatch.maximumLength(root.blockSize)),
+                count: TransferMemory.workers(options.workers, blockBytes: blockBytes, level: nil),
+                plainBytes: blockBytes, scratchBytes: BlockPatch.maximumLength(root.blockSize)),
             fetches: AsyncLimiter(options.fetches))
     }
 
     func run() async throws {
         let walk = try MapWalk(root, since: baseline, nodes: MapNodeReader(pieces: fetcher.pieces))
+        switch baseline {
+        case .unknown, .zeros: meter.expect(root.allocatedBytes)
+        case .map: break
+        }
         if !tail.isEmpty { try await zero(tail) }
         try await walk.run { try await restore($0) }
         try await fetcher.benches.run { [sink] _ in try sink.flush() }
@@ -124,7 +128,8 @@ private struct RestoreRun: Sendable {
             var zeroed = changes.zeroed
             if case .unknown = baseline { zeroed = new.gaps(at: place, within: place.blocks) }
             let batches = FetchPlan.batches(changes.written.map { .init(number: $0.block, entry: $0.entry) })
-            meter.expect(UInt64(changes.written.count) << UInt64(root.blockSize.log2))
+            // How much differs from another map shows on the way; all else is known from the start.
+            if case .map = baseline { meter.expect(UInt64(changes.written.count) << UInt64(root.blockSize.log2)) }
             for blocks in zeroed { try await zero(blocks: blocks) }
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for batch in batches { group.addTask { try await fetcher.fetch(batch, deliver: write) } }

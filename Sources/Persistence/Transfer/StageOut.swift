@@ -10,9 +10,9 @@ public struct StageOutOptions: Sendable {
     public var compressionLevel: Int
     /// Packs are made about this large.
     public var packBytes: Int
-    /// Packs in memory at once: one that fills, the others on their way.
+    /// Packs in memory at once: one that fills, the others on their way. Fewer where they would take too much memory.
     public var packsInMemory: Int
-    /// Threads that read, hash and compress.
+    /// Threads that read, hash and compress. Fewer where they would take too much memory.
     public var workers: Int
     /// Of a volume that has no parent generation; else the parent's is used.
     public var fanOutLog2: UInt8
@@ -92,12 +92,12 @@ public struct StageOut: Sendable {
     }
 
     private func geometry(source: any BlockSource, parent: MapRoot?) throws -> MapGeometry {
-        guard (1 << 20...1 << 30).contains(options.packBytes), options.packsInMemory >= 2, options.workers >= 1 else {
+        guard (1 << 20...64 << 20).contains(options.packBytes), options.packsInMemory >= 2, options.workers >= 1 else {
             throw PerSSDError(
                 .invalidArgument,
                 "a stage-out cannot have packs of \(options.packBytes) bytes, \(options.packsInMemory) of them in memory, "
                     + "and \(options.workers) workers",
-                remedy: "choose packs of 1 MiB to 1 GiB, two or more in memory, and one worker or more")
+                remedy: "choose packs of 1 to 64 MiB, two or more in memory, and one worker or more")
         }
         guard let parent else {
             return try MapGeometry(

@@ -69,8 +69,8 @@ private final class VerifyRun: Sendable {
         fetcher = BlockFetcher(
             pieces: pieces, blockSize: root.blockSize,
             benches: WorkBenches(
-                count: TransferMemory.workers(options.workers, blockBytes: blockBytes), plainBytes: blockBytes,
-                scratchBytes: BlockPatch.maximumLength(root.blockSize)),
+                count: TransferMemory.workers(options.workers, blockBytes: blockBytes, level: nil),
+                plainBytes: blockBytes, scratchBytes: BlockPatch.maximumLength(root.blockSize)),
             fetches: AsyncLimiter(options.fetches))
     }
 

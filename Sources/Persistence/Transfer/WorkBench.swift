@@ -49,11 +49,12 @@ final class WorkBench {
 /// The worker threads of one transfer, and a bench for each: they read, hash, compress and write, while tasks talk to the
 /// store. The threads end when this is let go.
 final class WorkBenches: Sendable {
-    private struct Free: ~Copyable, @unchecked Sendable {
-        var benches: [WorkBench] = []
+    /// A bench is used by one thread at a time: whoever took it from the free ones.
+    private struct Idle: @unchecked Sendable {
+        var bench: WorkBench
     }
     private let threads: BlockingPool
-    private let free = Mutex(Free())
+    private let idle = Mutex<[Idle]>([])
     private let make: @Sendable () -> WorkBench
 
     init(count: Int, plainBytes: Int, scratchBytes: Int, level: Int = 1) {
@@ -67,28 +68,15 @@ final class WorkBenches: Sendable {
         return try await withTaskCancellationHandler {
             try await threads.run { [self] in
                 guard !cancelled.isSet else { throw CancellationError() }
-                let bench = take()
-                defer { give(bench) }
-                return try body(bench)
+                let bench = idle.withLock { $0.popLast() } ?? Idle(bench: make())
+                defer { idle.withLock { $0.append(bench) } }
+                return try body(bench.bench)
             }
         } onCancel: {
             cancelled.set()
         }
     }
-
-    private func take() -> WorkBench { free.withLock { unsafeTransfer($0.benches.popLast()) }.value ?? make() }
-    private func give(_ bench: WorkBench) {
-        let bench = unsafeTransfer(bench)
-        free.withLock { $0.benches.append(bench.value) }
-    }
 }
-
-/// A bench is used by one thread at a time: whoever took it from the free ones.
-private struct Transfer<Value>: @unchecked Sendable {
-    var value: Value
-}
-
-private func unsafeTransfer<Value>(_ value: Value) -> Transfer<Value> { Transfer(value: value) }
 
 /// Set once, seen by all threads.
 final class Flag: Sendable {
