@@ -113,6 +113,7 @@ class Benchmark:
         def measure(name, body):
             self.settle()
             costs[name] = body()
+            note(f"  {name}: {costs[name].wall:.1f} s")
 
         measure("zstd", lambda: self.parts.compress(image))
         measure("sha256", lambda: self.parts.digest(image))
