@@ -32,7 +32,9 @@ import TransferTestSupport
 
     private static func store(_ directory: TemporaryDirectory) async throws -> any ObjectStore {
         let store = try await DirectoryStore.open(directory: directory.path)
-        for (id, bytes) in try packs() { _ = try await store.write(id.key(lineage: lineage), bytes, condition: .absent) }
+        for (id, bytes) in try packs() {
+            _ = try await store.write(id.key(lineage: lineage), bytes, condition: .absent)
+        }
         return store
     }
 

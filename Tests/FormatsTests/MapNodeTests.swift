@@ -122,7 +122,8 @@ import TransferTestSupport
     static let damages: [Damage] = [
         Damage(8, 2, .unsupported, "version 2"), Damage(13, 1, .unsupported, "flag"),
         Damage(28, 1, .unsupported, "reserved"), Damage(0, 0, .corrupt, "magic"), Damage(24, 0, .corrupt, "entries"),
-        Damage(24, 17, .corrupt, "entries"), Damage(14, 0, .corrupt, "out of order"), Damage(50, 9, .unsupported, "way 9"),
+        Damage(24, 17, .corrupt, "entries"), Damage(14, 0, .corrupt, "out of order"),
+        Damage(50, 9, .unsupported, "way 9"),
         Damage(51, 1, .corrupt, "patches"), Damage(86, 2, .unsupported, "compression 2"),
         Damage(87, 1, .unsupported, "cipher 1"), Damage(88, 1, .corrupt, "key 1"),
         Damage(99, 255, .corrupt, "impossible"), Damage(92, 0, .corrupt, "impossible"),

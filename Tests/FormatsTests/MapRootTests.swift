@@ -54,7 +54,9 @@ import TransferTestSupport
         var new: String
         var code: PerSSDError.Code
 
-        init(_ old: String, _ new: String, _ code: PerSSDError.Code) { (self.old, self.new, self.code) = (old, new, code) }
+        init(_ old: String, _ new: String, _ code: PerSSDError.Code) {
+            (self.old, self.new, self.code) = (old, new, code)
+        }
     }
     static let damages: [Damage] = [
         Damage("\"version\":1", "\"version\":2", .unsupported),

@@ -10,7 +10,8 @@ import Testing
 
     private func pack() -> (bytes: [UInt8], pieces: [Piece]) {
         var builder = PackBuilder(id: id, lineage: lineage)
-        let pieces = [([UInt8](1...10), PieceKind.block), ([UInt8](11...13), .patch), ([UInt8](14...20), .mapNode)].map {
+        let pieces = [([UInt8](1...10), PieceKind.block), ([UInt8](11...13), .patch), ([UInt8](14...20), .mapNode)].map
+        {
             bytes, kind in
             bytes.withUnsafeBytes {
                 builder.append(

@@ -68,7 +68,8 @@ let elapsed = ContinuousClock.now - start
 var usage = rusage()
 getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
 report([
-    ("peakBytes", try peakMemory()), ("userSeconds", seconds(usage.ru_utime)), ("systemSeconds", seconds(usage.ru_stime)),
+    ("peakBytes", try peakMemory()), ("userSeconds", seconds(usage.ru_utime)),
+    ("systemSeconds", seconds(usage.ru_stime)),
     ("wallSeconds", Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18),
     ("readBytes", Double(statistics.readBytes)), ("storedBytes", Double(statistics.storedBytes)),
     ("nodeBytes", Double(statistics.nodeBytes)), ("sentBytes", Double(statistics.sentBytes)),

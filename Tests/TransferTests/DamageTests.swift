@@ -273,7 +273,8 @@ import TransferTestSupport
         let inner = InnerNode(entries: [.init(slot: 0, child: child)])
         let innerPlace = MapNodeCoding.Place(geometry: geometry, level: 1, index: 0)
         let top = try append(
-            MapNodeCoding.encode(inner, at: innerPlace), content: ContentDigest.of(inner, level: 1), below: inner.totals)
+            MapNodeCoding.encode(inner, at: innerPlace), content: ContentDigest.of(inner, level: 1), below: inner.totals
+        )
         let key = try builder.id.key(lineage: TransferFixture.lineage)
         _ = try await store.write(key, builder.finish(), condition: .absent)
         return MapRoot(geometry: geometry, top: top)

@@ -68,7 +68,11 @@ import TransferTestSupport
         var output = ""
         for line in process.output.split(separator: "\n") {
             let words = line.split(separator: " ")
-            if words.count == 2, let value = Double(words[1]) { figures[String(words[0])] = value } else { output += line }
+            if words.count == 2, let value = Double(words[1]) {
+                figures[String(words[0])] = value
+            } else {
+                output += line
+            }
         }
         return (output, figures)
     }

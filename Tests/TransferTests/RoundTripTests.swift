@@ -58,7 +58,9 @@ import TransferTestSupport
         #expect(used.isFlushed)
 
         // Forward and back in time, on a device that may be larger than either, with anything past the end.
-        for (from, to) in [(history.randomElement(using: &random)!, newest), (newest, history.randomElement(using: &random)!)] {
+        for (from, to) in [
+            (history.randomElement(using: &random)!, newest), (newest, history.randomElement(using: &random)!),
+        ] {
             let size = max(from.bytes.count, to.bytes.count) + larger
             let sink = MemoryVolume(from.bytes + random.noise(size - from.bytes.count))
             try await fixture.restore(to.root, to: sink, have: .map(from.root))

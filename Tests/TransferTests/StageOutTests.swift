@@ -193,7 +193,8 @@ import TransferTestSupport
         #expect(result.statistics.sentBytes == packs.reduce(0) { $0 + $1.size })
         var reached = ReachedPacks()
         try await fixture.reader.collectPacks(of: result.root, into: &reached)
-        #expect(Set(try reached.packs.keys.map { try $0.key(lineage: TransferFixture.lineage) }) == Set(packs.map(\.key)))
+        #expect(
+            Set(try reached.packs.keys.map { try $0.key(lineage: TransferFixture.lineage) }) == Set(packs.map(\.key)))
         let totals = result.root.totals
         #expect(reached.packs.values.reduce(0, +) == totals.blockBytes + totals.mapBytes)
         let indexed = try await fixture.reader.entries(of: try #require(reached.packs.keys.first))

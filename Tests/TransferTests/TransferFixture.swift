@@ -19,7 +19,8 @@ struct TransferFixture: Sendable {
 
     /// Small blocks and a small fan-out, so that little data makes a tall tree.
     static func options(fanOutLog2: UInt8 = 2) throws -> StageOutOptions {
-        StageOutOptions(blockSize: try BlockSize(bytes: blockBytes), packBytes: 1 << 20, workers: 3, fanOutLog2: fanOutLog2)
+        StageOutOptions(
+            blockSize: try BlockSize(bytes: blockBytes), packBytes: 1 << 20, workers: 3, fanOutLog2: fanOutLog2)
     }
 
     @discardableResult
@@ -32,7 +33,9 @@ struct TransferFixture: Sendable {
     }
 
     @discardableResult
-    func restore(_ root: MapRoot, to sink: any BlockSink, have: SinkContents = .zeros) async throws -> TransferStatistics {
+    func restore(_ root: MapRoot, to sink: any BlockSink, have: SinkContents = .zeros) async throws
+        -> TransferStatistics
+    {
         try await Restore(store: store, lineage: Self.lineage).run(root, to: sink, have: have)
     }
 
@@ -56,7 +59,8 @@ struct TransferFixture: Sendable {
 
 /// Compares volumes without printing megabytes where they differ.
 func expectEqual(
-    _ found: [UInt8], _ expected: [UInt8], _ what: String = "the volume", sourceLocation: SourceLocation = #_sourceLocation
+    _ found: [UInt8], _ expected: [UInt8], _ what: String = "the volume",
+    sourceLocation: SourceLocation = #_sourceLocation
 ) {
     guard found != expected else { return }
     let first = zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset

@@ -149,7 +149,9 @@ import TransferTestSupport
 
     @Test func everyPieceOfAPatchedBlockIsFetchedWithIt() {
         var patched = block(7, pack: 1, at: 64)
-        patched.entry.patches = [block(0, pack: 2, at: 64).entry.base, block(0, pack: 3, at: 64, stored: 10).entry.base]
+        patched.entry.patches = [
+            block(0, pack: 2, at: 64).entry.base, block(0, pack: 3, at: 64, stored: 10).entry.base,
+        ]
         let batches = FetchPlan.batches([block(1, pack: 1, at: 500_000), patched])
         #expect(batches.count == 2)
         #expect(batches[1].ranges.count == 3)
