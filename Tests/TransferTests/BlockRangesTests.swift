@@ -23,8 +23,8 @@ import Testing
         for count in [0, 1, 15, 16, 17, 64, 4096, 65536] {
             var bytes = [UInt8](repeating: 0, count: count)
             #expect(bytes.withUnsafeBytes { isZero($0) })
-            let positions = Set([0, 1, 14, 15, 16, 17, 31, 32, count / 2, count - 1])
-            for position in positions where bytes.indices.contains(position) {
+            for position in Set([0, 1, 14, 15, 16, 17, 31, 32, count / 2, count - 1])
+            where bytes.indices.contains(position) {
                 bytes[position] = 128
                 #expect(!bytes.withUnsafeBytes { isZero($0) }, "\(count) at \(position)")
                 bytes[position] = 0

@@ -213,6 +213,73 @@ import TransferTestSupport
         #expect(staged.code == .unsupported)
     }
 
+    /// A root whose word for what is below is wrong, while every hash of stored bytes is right.
+    @Test func aPointerThatSaysOtherContentsOrTotalsIsRefused() async throws {
+        let volume = try await volume()
+        let top = try #require(volume.root.top)
+        var content = top
+        content.content = Digests.SHA256.digest("something else")
+        var totals = top
+        totals.totals.blocks += 1
+        for (pointer, words) in [(content, "contents"), (totals, "totals")] {
+            let root = MapRoot(geometry: volume.root.geometry, top: pointer)
+            let error = try await failure { _ = try await volume.fixture.restored(root) }
+            #expect(error.code == .corrupt)
+            #expect(error.description.contains(words), "\(error)")
+            let result = try await volume.fixture.verify(root)
+            #expect(!result.isSound)
+        }
+    }
+
+    /// Patches that are right each, and do not belong together.
+    @Test func aPatchedBlockIsHeldAgainstItsOwnDigest() async throws {
+        let fixture = try await TransferFixture()
+        var random = SeededGenerator(seed: 17)
+        let bytes = random.noise(block)
+        var changed = bytes
+        changed[5] ^= 1
+        let first = try await fixture.stageOut(MemoryVolume(bytes))
+        let second = try await fixture.stageOut(MemoryVolume(changed), parent: first.root, base: MemoryVolume(bytes))
+        #expect(second.statistics.blocksPatched == 1)
+        let pieces = PieceReader(store: fixture.store, lineage: TransferFixture.lineage, meter: TransferMeter())
+        let nodes = MapNodeReader(pieces: pieces)
+        let geometry = second.root.geometry
+        let inner = try await nodes.inner(try #require(second.root.top), at: second.root.topPlace)
+        let leafPlace = MapNodeCoding.Place(geometry: geometry, level: 0, index: 0)
+        var leaf = try await nodes.leaf(inner.entries[0].child, at: leafPlace)
+        leaf.entries[0].block.digest = Digests.SHA256.digest("what it should be")
+        let root = try await write(leaf, geometry, to: fixture.store)
+        let error = try await failure { _ = try await fixture.restored(root) }
+        #expect(error.code == .corrupt)
+        #expect(error.description.contains("patched block"), "\(error)")
+        #expect(try await !fixture.verify(root).isSound)
+    }
+
+    /// A map of this one leaf, with all its hashes right.
+    private func write(_ leaf: LeafNode, _ geometry: MapGeometry, to store: any ObjectStore) async throws -> MapRoot {
+        var builder = PackBuilder(lineage: TransferFixture.lineage)
+        func append(_ node: [UInt8], content: Digest, below: MapTotals?) throws -> NodePointer {
+            let piece = node.withUnsafeBytes {
+                builder.append(
+                    $0, kind: .mapNode, compression: .none, plainLength: $0.count, digest: Digests.SHA256.digest($0))
+            }
+            let totals = try #require(below?.adding(MapTotals(mapBytes: UInt64(piece.storedLength))))
+            return NodePointer(piece: piece, content: content, totals: totals)
+        }
+        let leafPlace = MapNodeCoding.Place(geometry: geometry, level: 0, index: 0)
+        let child = try append(
+            MapNodeCoding.encode(leaf, at: leafPlace), content: ContentDigest.of(leaf, blockSize: geometry.blockSize),
+            below: leaf.totals)
+        let inner = InnerNode(entries: [.init(slot: 0, child: child)])
+        let innerPlace = MapNodeCoding.Place(geometry: geometry, level: 1, index: 0)
+        let top = try append(
+            MapNodeCoding.encode(inner, at: innerPlace), content: ContentDigest.of(inner, level: 1), below: inner.totals
+        )
+        let key = try builder.id.key(lineage: TransferFixture.lineage)
+        _ = try await store.write(key, builder.finish(), condition: .absent)
+        return MapRoot(geometry: geometry, top: top)
+    }
+
     /// A pointer that leads to another node, whose hash is right, of the same tree.
     @Test func exchangedChildrenAreNoticed() async throws {
         let volume = try await volume()

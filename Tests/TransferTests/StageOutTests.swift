@@ -145,8 +145,11 @@ import TransferTestSupport
         var bytes = volume()
         let first = try await fixture.stageOut(MemoryVolume(bytes))
         bytes[5 * block] ^= 0xff
+        // Nearly the parent: a patch against it would be small, and wrong.
+        var nearly = volume()
+        nearly[5 * block + 20_000] ^= 1
         let result = try await fixture.stageOut(
-            MemoryVolume(bytes), .unknown, parent: first.root, base: MemoryVolume(volume(99)))
+            MemoryVolume(bytes), .unknown, parent: first.root, base: MemoryVolume(nearly))
         #expect(result.statistics.blocksPatched == 0)
         expectEqual(try await fixture.restored(result.root), bytes)
     }

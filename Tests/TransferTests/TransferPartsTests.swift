@@ -1,5 +1,6 @@
 import Digests
 import Errors
+import Foundation
 import Testing
 import TransferTestSupport
 
@@ -73,6 +74,45 @@ import TransferTestSupport
         for waiter in waiters.dropFirst(10) { try await waiter.value }
         #expect(cancelled >= 9)
         try await limiter.run {}
+    }
+
+    @Test func workThatIsCancelledWhileItWaitsForAThreadIsNotDone() async throws {
+        let benches = WorkBenches(count: 1, plainBytes: 4096, scratchBytes: 4096)
+        let began = AsyncStream<Void>.makeStream()
+        let release = Flag()
+        let first = Task {
+            try await benches.run { _ in
+                began.continuation.yield()
+                while !release.isSet { usleep(1000) }
+            }
+        }
+        for await _ in began.stream { break }
+        let wasDone = Flag()
+        let second = Task { try await benches.run { _ in wasDone.set() } }
+        second.cancel()
+        release.set()
+        try await first.value
+        await #expect(throws: CancellationError.self) { try await second.value }
+        #expect(!wasDone.isSet)
+    }
+
+    @Test func aBenchIsUsedByOneThreadAtATimeAndThenAgain() async throws {
+        let benches = WorkBenches(count: 4, plainBytes: 4096, scratchBytes: 4096)
+        let seen = try await withThrowingTaskGroup(of: ObjectIdentifier.self) { group in
+            for number in 0..<200 {
+                group.addTask {
+                    try await benches.run { bench in
+                        let words = bench.plain.bytes.bindMemory(to: Int.self)
+                        words[0] = number
+                        usleep(200)
+                        guard words[0] == number else { throw PerSSDError(.internal, "the bench is shared") }
+                        return ObjectIdentifier(bench)
+                    }
+                }
+            }
+            return try await group.reduce(into: Set()) { $0.insert($1) }
+        }
+        #expect((1...4).contains(seen.count))
     }
 
     private func block(_ number: UInt64, pack: UInt8, at offset: UInt32, stored: UInt32 = 100_000) -> FetchBatch.Block {
