@@ -1,3 +1,4 @@
+import Blocking
 import Errors
 import Foundation
 import LocalVolumes
@@ -29,8 +30,8 @@ extension LocalVolumeWork {
         return try await environment.transfers.run {
             progress.enter("staging out") { stageOut.meter.progress }
             let start = ContinuousClock.now
-            let result = try await stageOut.run(
-                source: try FileBlockSource(path: cut.path), changed: changed, parent: parent?.map)
+            let source = try await BlockingPool.shared.run { try FileBlockSource(path: cut.path) }
+            let result = try await stageOut.run(source: source, changed: changed, parent: parent?.map)
             note("staged out", result.statistics, since: start)
             return StagedOut(map: result.root, statistics: result.statistics)
         }
@@ -54,7 +55,8 @@ extension LocalVolumeWork {
             progress.enter("restoring") { restore.meter.progress }
             let contents: SinkContents = have.map { .map($0) } ?? .zeros
             let start = ContinuousClock.now
-            let statistics = try await restore.run(target.map, to: try FileBlockSink(path: device), have: contents)
+            let sink = try await BlockingPool.shared.run { try FileBlockSink(path: device) }
+            let statistics = try await restore.run(target.map, to: sink, have: contents)
             note("restored generation \(target.number)", statistics, since: start)
         }
     }
