@@ -82,7 +82,7 @@ extension LocalVolumeWork {
         var have: MapRoot?
         var record: CopyRecord
         if var older = copy {
-            have = try await mapHeld(by: older, in: listing.head)
+            have = older.state == .clean ? try await generation(heldBy: older, in: listing.head)?.map : nil
             older.state = .restoring
             record = older
             if have == nil { try await removeCopy() }
@@ -129,14 +129,6 @@ extension LocalVolumeWork {
             volume: volume.rawValue, incarnation: listing.record.incarnation.rawValue, lineage: listing.record.lineage,
             epoch: listing.head.epoch, generation: 0, state: .restoring, sizeBytes: listing.record.capacityBytes,
             lastUsed: environment.now)
-    }
-
-    /// The map of the generation that a clean copy is, as the volume's history tells; nil where it is not in it.
-    private func mapHeld(by record: CopyRecord, in head: Head) async throws -> MapRoot? {
-        guard record.state == .clean, record.generation > 0 else { return nil }
-        let steps = Int(clamping: (head.newest?.number ?? 0) - min(record.generation, head.newest?.number ?? 0)) + 1
-        return try await environment.catalog.history(of: head, limit: steps)
-            .first { $0.number == record.generation && $0.incarnation.rawValue == record.incarnation }?.map
     }
 
     private func format(_ access: Publication.Access) async throws {

@@ -140,10 +140,7 @@ extension LocalVolumeWork {
         let cut = try await pool.cut(volume.rawValue)
         let cutAt = environment.catalog.time
         do {
-            let distance = Int(
-                clamping: (listing.head.newest?.number ?? 0) - min(record.generation, listing.head.newest?.number ?? 0))
-            let base = try await environment.catalog.history(of: listing.head, limit: distance + 1)
-                .first { $0.number == record.generation }
+            let base = try await generation(heldBy: record, in: listing.head)
             let staged = try await send(cut, parent: base, record: record, progress: progress)
             let branch = GenerationRecord(
                 volume: volume, incarnation: listing.record.incarnation, lineage: record.lineage,

@@ -66,4 +66,12 @@ final class LocalVolumeWork: VolumeWork {
         memory.withLock { $0.newest = record }
         return record
     }
+
+    /// The generation that a copy holds or descends from, as the volume's history tells; nil where it is not in it.
+    func generation(heldBy record: CopyRecord, in head: Head) async throws -> GenerationRecord? {
+        guard record.generation > 0, let newest = head.newest, newest.number >= record.generation else { return nil }
+        let steps = Int(clamping: newest.number - record.generation) + 1
+        return try await environment.catalog.history(of: head, limit: steps)
+            .first { $0.number == record.generation && $0.incarnation.rawValue == record.incarnation }
+    }
 }

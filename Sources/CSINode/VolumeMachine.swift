@@ -187,9 +187,6 @@ struct VolumeMachine: Sendable, Hashable {
 
     /// The stage-out failed: the volume stays dirty, and the next try begins anew.
     mutating func stageOutFailed() { stageOut = .none }
-
-    /// The local copy is gone, or is exactly a generation again.
-    mutating func becameClean() { isDirty = false }
 }
 
 /// One target of a volume on this node.
