@@ -112,6 +112,10 @@ int clinux_punch_hole(int descriptor, int64_t offset, int64_t length) {
     return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
+int clinux_start_writing(int descriptor, int64_t offset, int64_t length) {
+    return sync_file_range(descriptor, offset, length, SYNC_FILE_RANGE_WRITE);
+}
+
 int clinux_direct_flag(void) { return O_DIRECT; }
 
 int clinux_freeze(int descriptor) { return ioctl(descriptor, FIFREEZE, 0); }

@@ -28,6 +28,10 @@ int clinux_fsconfig_string(int context, const char *key, const char *value) {
 
 int clinux_fsconfig_create(int context) { return fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0); }
 
+int clinux_fspick(int place) { return fspick(place, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH); }
+
+int clinux_fsconfig_reconfigure(int context) { return fsconfig(context, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0); }
+
 int clinux_fsmount(int context, unsigned int attributes) { return fsmount(context, FSMOUNT_CLOEXEC, attributes); }
 
 int clinux_clone_mount(int directory, const char *path) {

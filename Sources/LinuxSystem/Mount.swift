@@ -72,6 +72,28 @@ public enum Mount {
         try systemCall(what) { clinux_attach_mount(mount.descriptor, to) }
     }
 
+    /// Lets a file system that is mounted read-only be written, through the mount at `place` and through no other: each of
+    /// its other mounts that is read-only itself stays so (fspick(2), mount_setattr(2)).
+    ///
+    /// - Parameter place: the root of the mount (`O_PATH` will do).
+    /// - Throws: what the file system says where it cannot be written, such as `permissionDenied` on a read-only device.
+    public static func makeWritable(_ place: borrowing OpenFile) throws {
+        let what = "let the file system at \(place.path) be written"
+        let descriptor = place.descriptor
+        let context = OpenFile(owning: try systemCall(what) { clinux_fspick(descriptor) }, path: place.path)
+        do {
+            try systemCall(what) { clinux_fsconfig_flag(context.descriptor, "rw") }
+            try systemCall(what) { clinux_fsconfig_reconfigure(context.descriptor) }
+        } catch let error as PerSSDError {
+            throw PerSSDError(
+                error.code, "the kernel refuses to \(what)" + messages(context), remedy: "look for the reason in dmesg",
+                cause: error)
+        }
+        try systemCall(what) {
+            clinux_mount_set_attributes(descriptor, 0, UInt64(CLINUX_MOUNT_READ_ONLY.rawValue))
+        }
+    }
+
     /// Takes away what is mounted at `path`, the last one where there are several. It is gone when this returns.
     ///
     /// A use of a moment is waited for: a probe, or a child process that has not yet let go of its parent's files.

@@ -11,6 +11,14 @@ extension OpenFile {
         try UInt64(systemCall("look for a hole in \(path)") { clinux_seek_hole(descriptor, Int64(offset)) })
     }
 
+    /// Lets the kernel begin to bring a range that was written to the drive, and does not wait for it: a later `sync` has
+    /// less to do. It makes nothing durable by itself (sync_file_range(2)).
+    public func startWriting(_ range: Range<UInt64>) throws {
+        try systemCall("begin to bring \(range) of \(path) to the drive") {
+            clinux_start_writing(descriptor, Int64(range.lowerBound), Int64(range.count))
+        }
+    }
+
     /// Makes a range read as zeros and gives its space back (fallocate(2), FALLOC_FL_PUNCH_HOLE).
     ///
     /// - Returns: false where the file system or the device cannot. A device that cannot unmap so that zeros are read is

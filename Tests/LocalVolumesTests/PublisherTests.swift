@@ -245,11 +245,30 @@ private struct Fixture {
             var readOnly = MountOptions()
             readOnly.isReadOnly = true
             _ = try await publisher.stage("v", device: fixture.device, kind: .ext4, options: readOnly)
-            #expect(
-                await failure { _ = try await publisher.stage("v", device: fixture.device, kind: .ext4) }?.code
-                    == .failedPrecondition)
             try await publisher.publish("v", at: fixture.target("one"), readOnly: false)
             #expect(try await publisher.publishedTargets(of: fixture.device).map(\.isReadOnly) == [true])
+        }
+    }
+
+    @Test func letsAFileSystemBeWrittenBesideThoseWhoReadIt() async throws {
+        try await Fixture.with { fixture in
+            let publisher = fixture.publisher
+            try await publisher.unstage("v")
+            var readOnly = MountOptions()
+            readOnly.isReadOnly = true
+            _ = try await publisher.stage("v", device: fixture.device, kind: .ext4, options: readOnly)
+            try await publisher.publish("v", at: fixture.target("one"), readOnly: true)
+            _ = try await publisher.stage("v", device: fixture.device, kind: .ext4)
+            try await publisher.publish("v", at: fixture.target("two"), readOnly: false)
+            try DurableFile.write([1], to: FilePath(fixture.target("two")).appending("file"))
+            #expect(throws: PerSSDError.self) {
+                try write([2], to: FilePath(fixture.target("one")).appending("file"))
+            }
+            #expect(try read(FilePath(fixture.target("one")).appending("file"), count: 1) == [1])
+            let refused = await failure {
+                _ = try await publisher.stage("v", device: fixture.device, kind: .ext4, options: readOnly)
+            }
+            #expect(refused?.code == .failedPrecondition)
         }
     }
 

@@ -78,6 +78,8 @@ int64_t clinux_seek_data(int descriptor, int64_t offset);
 int64_t clinux_seek_hole(int descriptor, int64_t offset);
 /* fallocate(2) with FALLOC_FL_PUNCH_HOLE and FALLOC_FL_KEEP_SIZE, on a file or a block device. */
 int clinux_punch_hole(int descriptor, int64_t offset, int64_t length);
+/* sync_file_range(2) with SYNC_FILE_RANGE_WRITE. */
+int clinux_start_writing(int descriptor, int64_t offset, int64_t length);
 /* O_DIRECT of open(2), whose value differs between architectures. */
 int clinux_direct_flag(void);
 int clinux_freeze(int descriptor);
@@ -128,6 +130,9 @@ int clinux_fsopen(const char *type);
 int clinux_fsconfig_flag(int context, const char *key);
 int clinux_fsconfig_string(int context, const char *key, const char *value);
 int clinux_fsconfig_create(int context);
+/* Of the file system that is mounted where the descriptor stands; its options are changed by a reconfigure (fspick(2)). */
+int clinux_fspick(int place);
+int clinux_fsconfig_reconfigure(int context);
 int clinux_fsmount(int context, unsigned int attributes);
 /* A detached copy of the mount at `path`, of that place alone: what a bind mount is made of. */
 int clinux_clone_mount(int directory, const char *path);

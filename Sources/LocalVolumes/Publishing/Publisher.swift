@@ -84,12 +84,13 @@ public struct Publisher: Sendable {
     }
 
     /// Mounts the file system of a volume; fine where that is done already. See `FileSystems.prepareForMount`, which comes
-    /// first.
+    /// first. One that is mounted read-only is made writable where that is asked for; targets that show it read-only still
+    /// do so.
     ///
     /// - Parameter options: of the StorageClass or the PersistentVolume; `ro` for a volume that nobody may write.
     /// - Returns: where it is mounted.
     /// - Throws: `invalidArgument`, naming it, for an option that the file system refuses; `failedPrecondition` where
-    ///   something else is mounted there, or the same with other access.
+    ///   something else is mounted there, or the same for writing where `ro` is asked for.
     public func stage(
         _ volume: String, device: FilePath, kind: FileSystemKind, options: MountOptions = MountOptions()
     ) async throws -> FilePath {
@@ -106,11 +107,12 @@ public struct Publisher: Sendable {
                         .failedPrecondition, "\(path) is where \(entry.source) is mounted, not \(device)",
                         remedy: "unmount it")
                 }
-                guard entry.isReadOnly == mountOptions.isReadOnly else {
+                switch (entry.isReadOnly, mountOptions.isReadOnly) {
+                case (true, true), (false, false): break
+                case (true, false): try Mount.makeWritable(try OpenFile(place: path, mustBeDirectory: true))
+                case (false, true):
                     throw PerSSDError(
-                        .failedPrecondition,
-                        "'\(volume)' is mounted \(entry.isReadOnly ? "read-only" : "for writing") already",
-                        remedy: "unpublish it first")
+                        .failedPrecondition, "'\(volume)' is mounted for writing already", remedy: "unpublish it first")
                 }
                 return path
             }
