@@ -10,7 +10,7 @@ extension LocalVolumeWork {
         _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
     ) async throws {
         do {
-            try await makeCurrent(request, progress: progress, opened: opened)
+            try await makeCurrent(request, isFirst: isFirst, progress: progress, opened: opened)
             progress.enter("mounting")
             try await mount(request.publication)
         } catch {
@@ -23,7 +23,7 @@ extension LocalVolumeWork {
 
     /// Brings the local copy to the newest generation and, where it is to be written, opens the head.
     private func makeCurrent(
-        _ request: PublishRequest, progress: WorkProgress, opened: @Sendable () async -> Void
+        _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
     ) async throws {
         while true {
             let listing = try await environment.catalog.volume(volume)
@@ -31,6 +31,7 @@ extension LocalVolumeWork {
             _ = try listing.head.opening(
                 by: environment.node, expectedEpoch: request.epoch, now: environment.catalog.time)
             try await settleOldCopy(listing, progress: progress)
+            if !isFirst { try requireNewest(listing) }
             // Written here under the lease that still holds: ahead of the bucket, whatever is newest there.
             let isAhead = copy?.state == .dirty
             try await bringCopy(to: listing, access: request.publication.access, progress: progress)
@@ -64,6 +65,17 @@ extension LocalVolumeWork {
         } else if record.state == .dirty, !isOwn(record, listing.head) {
             try await keepAsBranch(record, listing, progress: progress)
         }
+    }
+
+    /// What a pod reads is never exchanged under it. A volume that was published read-only without a lease, because nobody
+    /// attaches here, may have gone on elsewhere.
+    private func requireNewest(_ listing: VolumeListing) throws {
+        guard let copy, copy.state == .clean, copy.generation != listing.head.newest?.number else { return }
+        throw PerSSDError(
+            .failedPrecondition,
+            "volume \(volume) is published on this node read-only at generation \(copy.generation), and "
+                + "\(listing.head.newest?.description ?? "an empty volume") is the newest",
+            remedy: "unpublish it on this node first")
     }
 
     /// Whether what the copy holds may still be committed.

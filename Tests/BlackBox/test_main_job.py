@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pathlib
 import stat
 import subprocess
 
@@ -127,6 +128,29 @@ def test_a_read_only_publication_cannot_write(cluster):
     assert (path / "file").read_text() == "to be read"
     with pytest.raises(OSError):
         (path / "other").write_text("not allowed")
+    cluster.unpublish(volume, "node-b")
+
+
+def test_a_pod_may_write_what_another_reads(cluster):
+    volume = cluster.create("reader first")
+    path = cluster.publish(volume, "node-a")
+    (path / "file").write_text("one")
+    cluster.unpublish(volume, "node-a", detach=False)
+    # kubelet publishes read-only where the pod says so, whatever the attachment allows.
+    reader = pathlib.Path(cluster.target("node-a", "reader"))
+    patiently(lambda: cluster.node("node-a").NodePublishVolume(
+        csi.NodePublishVolumeRequest(
+            volume_id=volume.volume_id, target_path=str(reader), volume_capability=mount(), readonly=True),
+        timeout=60))
+    writer = cluster.publish(volume, "node-a", pod="writer")
+    (writer / "file").write_text("two")
+    assert (reader / "file").read_text() == "two"
+    with pytest.raises(OSError):
+        (reader / "file").write_text("not allowed")
+    cluster.unpublish(volume, "node-a", pod="reader", detach=False)
+    cluster.unpublish(volume, "node-a", pod="writer")
+    path = cluster.publish(volume, "node-b")
+    assert (path / "file").read_text() == "two"
     cluster.unpublish(volume, "node-b")
 
 

@@ -142,6 +142,53 @@ struct TestNode: Sendable {
         #expect(try await harness.catalog.head(volume.volume).value.newest?.number == 1)
     }
 
+    @Test(arguments: ["ext4", "xfs"])
+    func aVolumeThatIsReadCanBeOpenedForWritingBesides(fileSystem: String) async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume("read first", bytes: 320 << 20)
+        let node = try await harness.node("a")
+        let path = try await node.publish(volume, fileSystem: fileSystem)
+        try Data("one".utf8).write(to: URL(fileURLWithPath: "\(path)/file"))
+        try await node.unpublish(volume)
+
+        let reader = try await node.publish(volume, pod: "reader", fileSystem: fileSystem, readOnly: true)
+        let writer = try await node.publish(volume, pod: "writer", fileSystem: fileSystem)
+        try Data("two".utf8).write(to: URL(fileURLWithPath: "\(writer)/file"))
+        #expect(FileManager.default.contents(atPath: "\(reader)/file") == Data("two".utf8))
+        #expect(throws: (any Error).self) { try Data().write(to: URL(fileURLWithPath: "\(reader)/other")) }
+        try await node.unpublish(volume, pod: "writer")
+        try await node.unpublish(volume, pod: "reader")
+        #expect(try await harness.catalog.head(volume.volume).value.newest?.number == 2)
+
+        let other = try await harness.node("b")
+        let onB = try await other.publish(volume, fileSystem: fileSystem)
+        #expect(FileManager.default.contents(atPath: "\(onB)/file") == Data("two".utf8))
+        try await other.unpublish(volume)
+    }
+
+    @Test func whatAPodReadsIsNotExchangedUnderIt() async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume("overtaken")
+        let a = try await harness.node("a")
+        let b = try await harness.node("b")
+        try await a.publish(volume)
+        try await a.unpublish(volume)
+        // Nobody attaches here, so a reader holds no lease, and the volume goes on elsewhere.
+        let reader = try await a.publish(volume, pod: "reader", readOnly: true)
+        let onB = try await b.publish(volume)
+        try Data("newer".utf8).write(to: URL(fileURLWithPath: "\(onB)/file"))
+        try await b.unpublish(volume)
+
+        let error = await #expect(throws: PerSSDError.self) { try await a.publish(volume, pod: "writer") }
+        #expect(error?.code == .failedPrecondition && error?.description.contains("generation 1") == true)
+        #expect(!FileManager.default.fileExists(atPath: "\(reader)/file"))
+        #expect(FileManager.default.fileExists(atPath: "\(reader)/lost+found"))
+        try await a.unpublish(volume, pod: "reader")
+        let writer = try await a.publish(volume, pod: "writer")
+        #expect(FileManager.default.contents(atPath: "\(writer)/file") == Data("newer".utf8))
+        try await a.unpublish(volume, pod: "writer")
+    }
+
     @Test func cleanCopiesGiveWayToWhatIsNeeded() async throws {
         let harness = try await NodeHarness()
         let a = try await harness.node("a", poolSize: 160 << 20)
