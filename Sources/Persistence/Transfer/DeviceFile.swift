@@ -69,7 +69,10 @@ final class DeviceFile: Sendable {
         let head = UnsafeRawBufferPointer(rebasing: buffer[..<whole])
         switch direct {
         case .some(let direct): try direct.write(at: offset, from: head)
-        case .none: try buffered.write(at: offset, from: head)
+        case .none:
+            try buffered.write(at: offset, from: head)
+            // Else the drive would stay idle until the flush, as the kernel waits for a tenth of its memory to be written.
+            if whole > 0 { try buffered.startWriting(offset..<offset + UInt64(whole)) }
         }
         if whole < buffer.count {
             let tail = UnsafeRawBufferPointer(rebasing: buffer[whole...])
