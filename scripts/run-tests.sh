@@ -62,6 +62,12 @@ PYTHON
     failed=$((failed + ${counts#* }))
 fi
 
+if [ "$failed" != 0 ]; then
+    # Once more, where it is seen: what failed is far above.
+    echo "failed:"
+    grep -hE -A 3 '^✘ Test .* recorded an issue|^✘ Test case .* recorded an issue' "$output/swift" | cut -c 1-1000
+    if [ -f "$output/pytest" ]; then grep -hE '^(FAILED|ERROR) ' "$output/pytest" | cut -c 1-1000; fi
+fi
 if [ "$broken" != 0 ] && [ "$failed" = 0 ]; then
     # A runner that died counts as one failure, so that the sum never looks clean.
     failed=1

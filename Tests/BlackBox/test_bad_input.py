@@ -1,10 +1,13 @@
 """What is wrong is refused with what to do, and nothing is lost by it."""
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
+import threading
 
+import grpc
 import pytest
 
 from cluster import Cluster, MIB, block, csi, mount, mounts_below, patiently, refused
@@ -110,6 +113,102 @@ def test_a_full_bucket_keeps_the_volume_dirty_and_the_retry_finishes(workplace, 
             cluster.unpublish(volume, "node-b")
     finally:
         subprocess.run(["umount", str(bucket)], check=True)
+
+
+def test_in_the_background_a_pod_is_gone_before_the_commit_and_detaching_waits_for_it(workplace, binaries):
+    bucket = workplace / f"background-{os.urandom(4).hex()}"
+    bucket.mkdir()
+    # Too small at first, so that the commit cannot come before it is looked for.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(bucket)], check=True)
+    try:
+        with Cluster(binaries, workplace / f"late-{os.urandom(4).hex()}", ([f"file://{bucket}"], {})) as cluster:
+            cluster.directory.mkdir()
+            cluster.start_controller()
+            cluster.start_node("node-a")
+            cluster.start_node("node-b")
+            volume = cluster.create("late", size=128 * MIB, parameters={"stageOut": "background"})
+            path = cluster.publish(volume, "node-a")
+            contents = os.urandom(20 * MIB)
+            (path / "data").write_bytes(contents)
+            cluster.unpublish(volume, "node-a", detach=False)
+            assert not path.exists()
+            message = refused("ABORTED", lambda: cluster.controller.ControllerUnpublishVolume(
+                csi.ControllerUnpublishVolumeRequest(volume_id=volume.volume_id, node_id="node-a"), timeout=5))
+            assert "node-a" in message
+            refused("FAILED_PRECONDITION", lambda: cluster.publish(volume, "node-b"))
+            subprocess.run(["mount", "-o", "remount,size=200m", str(bucket)], check=True)
+            cluster.detach(volume, "node-a")
+            path = cluster.publish(volume, "node-b")
+            assert (path / "data").read_bytes() == contents
+            cluster.unpublish(volume, "node-b")
+    finally:
+        subprocess.run(["umount", str(bucket)], check=True)
+
+
+@contextlib.contextmanager
+def file_system(directory, name, size):
+    """A file system of its own, as a pool's directory."""
+    image, place = directory / f"{name}.img", directory / name
+    place.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(size)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_pool_that_fills_up_in_the_middle_of_a_restore_serves_nothing_half(bucket, binaries, workplace):
+    directory = workplace / f"filling-{os.urandom(4).hex()}"
+    directory.mkdir()
+    with file_system(directory, "small", 640 * MIB) as small:
+        with Cluster(binaries, directory / "cluster", ([f"file://{bucket}"], {})) as cluster:
+            cluster.directory.mkdir()
+            cluster.start_controller()
+            cluster.start_node("node-a")
+            pool = small / "pool"
+            cluster.start_node("node-b", pool=pool)
+            volume = cluster.create("much", size=400 * MIB)
+            path = cluster.publish(volume, "node-a")
+            contents = os.urandom(200 * MIB)
+            (path / "data").write_bytes(contents)
+            cluster.unpublish(volume, "node-a")
+
+            filler = small / "filler"
+            filled = threading.Event()
+
+            def fill():
+                image = pool / "volumes" / volume.volume_id / "image"
+                while not filled.is_set():
+                    if image.exists() and image.stat().st_blocks * 512 > 8 * MIB:
+                        # The file system keeps some of what it calls free for its own blocks.
+                        step = 64 * MIB
+                        with open(filler, "wb") as file:
+                            while step >= MIB:
+                                try:
+                                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, step)
+                                except OSError:
+                                    step //= 2
+                        filled.set()
+
+            thread = threading.Thread(target=fill)
+            thread.start()
+            try:
+                with pytest.raises(grpc.RpcError) as caught:
+                    cluster.publish(volume, "node-b")
+                assert filled.is_set(), caught.value.details()
+            finally:
+                filled.set()
+                thread.join()
+            assert volume.volume_id in caught.value.details()
+            assert caught.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+            assert mounts_below(cluster.directory / "node-b") == []
+            filler.unlink()
+            path = cluster.publish(volume, "node-b")
+            assert (path / "data").read_bytes() == contents
+            cluster.unpublish(volume, "node-b")
 
 
 @pytest.mark.parametrize("target, why", [
