@@ -180,7 +180,10 @@ let package = Package(
             ]),
         tests(
             "CSINodeTests",
-            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
+            [
+                "CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", "DeviceTestSupport",
+                logging, systemPackage,
+            ]),
         tests(
             "CommandLineTests",
             [

@@ -24,6 +24,7 @@ extension LocalVolumeWork {
     ) async throws -> StagedOut {
         let volumeRecord = try await volumeRecord()
         let changed = try await changes(in: cut, since: parent, record: record)
+        let base = try await base(for: parent, record: record)
         var options = StageOutOptions(compressionLevel: volumeRecord.parameters.compressionLevel)
         options.blockSize = try BlockSize(bytes: volumeRecord.parameters.blockSize)
         let stageOut = StageOut(store: environment.catalog.store, lineage: record.lineage, options: options)
@@ -31,7 +32,8 @@ extension LocalVolumeWork {
             progress.enter("staging out") { stageOut.meter.progress }
             let start = ContinuousClock.now
             let source = try await BlockingPool.shared.run { try FileBlockSource(path: cut.path) }
-            let result = try await stageOut.run(source: source, changed: changed, parent: parent?.map)
+            let result = try await stageOut.run(
+                source: source, changed: changed, parent: parent?.map, base: base)
             note("staged out", result.statistics, since: start)
             return StagedOut(map: result.root, statistics: result.statistics)
         }
@@ -45,6 +47,20 @@ extension LocalVolumeWork {
             let ranges = try await environment.pool.changes(in: cut, since: parent.number)
         else { return .unknown }
         return .only(ranges)
+    }
+
+    /// What the parent's contents can be read from, so that only the pages that differ are sent; nil where the pool keeps no
+    /// such thing, and whole blocks are sent.
+    private func base(for parent: GenerationRecord?, record: CopyRecord) async throws -> FileBlockSource? {
+        guard let parent, parent.number == record.generation,
+            let path = try await environment.pool.base(of: volume.rawValue, for: parent.number)
+        else { return nil }
+        do {
+            return try await BlockingPool.shared.run { try FileBlockSource(path: path) }
+        } catch let error as PerSSDError where error.code == .notFound {
+            // The pool has just let it go, to make room.
+            return nil
+        }
     }
 
     /// Brings the local copy to a generation, from the one it is, if any, or from nothing.

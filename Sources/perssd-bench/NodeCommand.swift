@@ -138,13 +138,16 @@ private final class NodeVolume {
         let cut = try await pool.cut(copy.volume)
         let cutAt = catalog.time
         var changed = ChangedRanges.unknown
+        var base: FileBlockSource?
         if let newest, !comparingAll, let ranges = try await pool.changes(in: cut, since: newest.record.number) {
             changed = .only(ranges)
+            base = try await pool.base(of: copy.volume, for: newest.record.number).map { try FileBlockSource(path: $0) }
         }
         var options = StageOutOptions(compressionLevel: record.parameters.compressionLevel)
         options.blockSize = try BlockSize(bytes: record.parameters.blockSize)
         let result = try await StageOut(store: catalog.store, lineage: record.lineage, options: options).run(
-            source: try FileBlockSource(path: cut.path), changed: changed, parent: newest?.record.map)
+            source: try FileBlockSource(path: cut.path), changed: changed, parent: newest?.record.map,
+            base: base)
         try await commit(result, cutAt: cutAt)
         copy.generation = head.value.newest?.number ?? 0
         copy.state = .clean

@@ -36,11 +36,14 @@ final class NodeHarness: Sendable {
                 parameters: try VolumeParameters(parsing: parameters), claim: nil))
     }
 
-    func node(_ name: String, poolSize: UInt64 = 4 << 30) async throws -> TestNode {
+    /// - Parameter pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
+    func node(
+        _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64 = 4 << 30
+    ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
         try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
         let pool = try await ImagePool.open(
-            name: "default", directory: FilePath(directory + "\(name)/pool"),
+            name: "default", directory: directoryOfPool ?? FilePath(directory + "\(name)/pool"),
             options: ImagePool.Options(size: poolSize), logger: logger)
         let publisher = try await Publisher(stateDirectory: FilePath(directory + "\(name)/state"), logger: logger)
         let plugin = NodePlugin(

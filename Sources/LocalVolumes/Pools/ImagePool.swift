@@ -348,6 +348,14 @@ public final class ImagePool: VolumePool {
         }
     }
 
+    public func base(of volume: String, for generation: UInt64) async throws -> FilePath? {
+        _ = try record(of: volume)
+        return try await BlockingPool.shared.run {
+            let path = self.directory.baseFile(volume, generation)
+            return try FileStatus.of(path, followingLinks: false) == nil ? nil : path
+        }
+    }
+
     public func keep(_ cut: Cut, asBaseFor generation: UInt64) async throws {
         _ = try record(of: cut.volume)
         guard cut.isIndependent else { return }

@@ -56,6 +56,10 @@ public protocol VolumePool: Sendable {
     /// Which parts of the cut may differ from the base kept for generation `generation`; nil where nobody can tell.
     func changes(in cut: Cut, since generation: UInt64) async throws -> [Range<UInt64>]?
 
+    /// What holds exactly `generation`, to be read and compared with; nil where no base is kept for it. It may go at any
+    /// time, as a pool that gets short of room lets bases go; who has opened it can read it to the end.
+    func base(of volume: String, for generation: UInt64) async throws -> FilePath?
+
     /// The cut has been committed as `generation`: what later cuts are compared with. Older bases go.
     func keep(_ cut: Cut, asBaseFor generation: UInt64) async throws
 
