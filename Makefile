@@ -17,7 +17,7 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint generate bench clean dependencies-build dependencies-demo dependencies-test \
+.PHONY: help build demo test test-nvme lint generate bench clean dependencies-build dependencies-demo dependencies-test \
 	dependencies-bench
 
 help: ## Show this
@@ -36,6 +36,10 @@ demo: dependencies-demo ## Move a volume between two nodes of this machine
 
 test: dependencies-test ## Run every test (as root: it mounts file systems)
 	scripts/run-tests.sh
+
+test-nvme: dependencies-test ## Run the tests in virtual machines with NVMe drives (as root), a part of test
+	swift build --jobs $(JOBS)
+	.venv/bin/python -m pytest -q Tests/VirtualNodes
 
 bench: dependencies-bench ## Measure PerSSD beside zstd, rclone and restic (as root: docs/benchmarks.md)
 	$(SWIFT_BUILD) --configuration release --product perssd-bench

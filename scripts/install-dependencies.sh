@@ -19,6 +19,9 @@ test_packages=(
     curl openssl attr acl procps
     protobuf-compiler libprotobuf-dev protobuf-c-compiler
     ceph-common ceph-base ceph-mon ceph-osd radosgw
+    # Virtual nodes with NVMe drives.
+    qemu-system-x86 busybox-static kmod cpio iproute2
+    lvm2 thin-provisioning-tools btrfs-progs
 )
 bench_packages=(curl openssl zstd restic rclone diffutils)
 
@@ -112,6 +115,7 @@ demo-s3)
 test)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${test_packages[@]}"
     install_requirements
+    scripts/fetch-test-kernel.sh
     ;;
 bench)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${bench_packages[@]}"

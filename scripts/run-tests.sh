@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the package and runs all tests: those of the modules, then those that drive the processes from outside.
+# Builds the package and runs all tests: those of the modules, those that drive the processes from outside, and those that
+# do so in virtual machines with NVMe drives.
 # The last line is the sum: "N passed, M failed". Ends with a status other than 0 where anything failed, or did not run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -13,7 +14,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 
-# One build for both kinds of tests; the programs that black-box tests start are part of it.
+# One build for all kinds of tests; the programs that are driven from outside are part of it.
 swift build --build-tests --jobs "$jobs" || exit 1
 
 # shows what a command writes, keeps it in a file, and leaves its exit status in $status
@@ -44,10 +45,12 @@ failed=$((failed + $(grep -cE '^✘ Test .* failed after ' "$output/swift" || tr
 passed=$((passed - $(grep -cE '^✔ Test run with ' "$output/swift" || true)))
 failed=$((failed - $(grep -cE '^✘ Test run with ' "$output/swift" || true)))
 
-if ls Tests/BlackBox/test_*.py > /dev/null 2>&1; then
-    recorded "$output/pytest" .venv/bin/python -m pytest -q --junitxml="$output/pytest.xml" Tests/BlackBox
+# Runs a directory's tests, which drive the programs from outside, and adds them to the sum.
+run_python_tests() {
+    name=$(basename "$1")
+    recorded "$output/$name" .venv/bin/python -m pytest -q --junitxml="$output/$name.xml" "$1"
     [ "$status" = 0 ] || broken=1
-    counts=$(.venv/bin/python - "$output/pytest.xml" << 'PYTHON'
+    counts=$(.venv/bin/python - "$output/$name.xml" << 'PYTHON'
 import sys
 import xml.etree.ElementTree as tree
 
@@ -60,13 +63,16 @@ PYTHON
     ) || { counts="0 1"; broken=1; }
     passed=$((passed + ${counts% *}))
     failed=$((failed + ${counts#* }))
-fi
+}
+
+run_python_tests Tests/BlackBox
+run_python_tests Tests/VirtualNodes
 
 if [ "$failed" != 0 ]; then
     # Once more, where it is seen: what failed is far above.
     echo "failed:"
     grep -hE -A 3 '^✘ Test .* recorded an issue|^✘ Test case .* recorded an issue' "$output/swift" | cut -c 1-1000
-    if [ -f "$output/pytest" ]; then grep -hE '^(FAILED|ERROR) ' "$output/pytest" | cut -c 1-1000; fi
+    grep -hE '^(FAILED|ERROR) ' "$output/BlackBox" "$output/VirtualNodes" | cut -c 1-1000
 fi
 if [ "$broken" != 0 ] && [ "$failed" = 0 ]; then
     # A runner that died counts as one failure, so that the sum never looks clean.

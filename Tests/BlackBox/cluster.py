@@ -51,7 +51,32 @@ def mounts_below(directory):
         return [line.split()[4] for line in table if line.split()[4].startswith(str(directory))]
 
 
-class Process:
+class Plugin:
+    """A plugin with a client of its services, wherever its process runs."""
+
+    def connect(self, address, name, seconds=60):
+        """Waits until the process that has just been started is ready."""
+        # A new connection each time: one that failed before is not to be waited for.
+        self.channel = grpc.insecure_channel(address, options=[
+            ("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)])
+        self.identity = csi_grpc.IdentityStub(self.channel)
+        self.controller = csi_grpc.ControllerStub(self.channel)
+        self.node = csi_grpc.NodeStub(self.channel)
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.has_ended():
+                raise RuntimeError(f"{name} ended: {self.text()[-3000:]}")
+            try:
+                self.identity.Probe(csi.ProbeRequest(), timeout=5)
+                return
+            except grpc.RpcError as error:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{name} is not ready: {error.details()}\n{self.text()[-3000:]}")
+                time.sleep(0.05)
+
+
+class Process(Plugin):
     """One plugin process with its socket."""
 
     def __init__(self, command, environment, socket_path, log_path):
@@ -63,21 +88,10 @@ class Process:
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             DIE_WITH_PARENT + self.command, env={**os.environ, **self.environment}, stdout=self.log, stderr=self.log)
-        self.channel = grpc.insecure_channel(f"unix:{self.socket_path}")
-        self.identity = csi_grpc.IdentityStub(self.channel)
-        self.controller = csi_grpc.ControllerStub(self.channel)
-        self.node = csi_grpc.NodeStub(self.channel)
-        deadline = time.monotonic() + 60
-        while True:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"{self.command[0]} ended: {self.text()[-3000:]}")
-            try:
-                self.identity.Probe(csi.ProbeRequest(), timeout=5)
-                return
-            except grpc.RpcError as error:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{self.command[0]} is not ready: {error.details()}\n{self.text()[-3000:]}")
-                time.sleep(0.05)
+        self.connect(f"unix:{self.socket_path}", self.command[0])
+
+    def has_ended(self):
+        return self.process.poll() is not None
 
     def text(self):
         return pathlib.Path(self.log_path).read_text(errors="replace")
@@ -109,7 +123,7 @@ class Cluster:
 
     def __exit__(self, *_):
         for process in self.processes.values():
-            if process.process.poll() is None:
+            if not process.has_ended():
                 process.stop()
         for path in sorted(mounts_below(self.directory), key=len, reverse=True):
             subprocess.run(["umount", path], check=False)

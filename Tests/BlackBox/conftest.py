@@ -9,10 +9,7 @@ import tempfile
 import pytest
 
 from cluster import Cluster
-from servers import SeaweedFS
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
+from fixtures import binaries, seaweedfs, workplace  # noqa: F401
 
 def pytest_sessionstart(session):
     if os.geteuid() != 0:
@@ -20,31 +17,6 @@ def pytest_sessionstart(session):
     for program in ("mkfs.ext4", "mkfs.xfs", "e2fsck", "xfs_repair", "losetup", "setpriv"):
         if shutil.which(program) is None:
             pytest.exit(f"{program} is missing: run scripts/install-dependencies.sh test", returncode=3)
-
-
-@pytest.fixture(scope="session")
-def binaries():
-    """Where `swift build` has put the executables; CI says which build to try with PERSSD_BIN."""
-    path = pathlib.Path(os.environ.get("PERSSD_BIN", ROOT / ".build" / "debug"))
-    for name in ("perssd", "perssd-controller", "perssd-node"):
-        if not (path / name).exists():
-            pytest.exit(f"{path / name} is missing: run `swift build` first", returncode=3)
-    return path
-
-
-@pytest.fixture(scope="session")
-def workplace():
-    """A directory on a disk (a tmpfs has no direct I/O), unmounted and removed at the end."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="perssd-blackbox-", dir="/var/tmp"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def seaweedfs(workplace):
-    server = SeaweedFS(workplace / "seaweedfs", ROOT / ".venv" / "bin" / "weed")
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["directory", "s3"])

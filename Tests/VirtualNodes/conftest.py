@@ -1,0 +1,76 @@
+"""Two virtual nodes that stay up for all tests, and clusters on them."""
+
+import os
+import pathlib
+import shutil
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "BlackBox"))
+
+from fixtures import binaries, seaweedfs, workplace  # noqa: E402, F401
+from image_cluster import ImageCluster  # noqa: E402
+from kernel import Kernel  # noqa: E402
+from node import Drive, VirtualNode, boot_all  # noqa: E402
+
+MIB = 1 << 20
+
+
+def pytest_sessionstart(session):
+    if os.geteuid() != 0:
+        pytest.exit("virtual nodes show this machine's root: run these tests as root", returncode=3)
+    for program in ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "lvm", "thin_delta", "mkfs.xfs", "mkfs.btrfs",
+                    "e2fsck", "xfs_repair", "setpriv"):
+        if shutil.which(program) is None:
+            pytest.exit(f"{program} is missing: run scripts/install-dependencies.sh test", returncode=3)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed:
+        item.has_failed = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def nodes(workplace):
+    kernel = Kernel(workplace)
+    nodes = {
+        name: VirtualNode(name, workplace / name, kernel, [
+            Drive("system", 128 * MIB), Drive("images", 2048 * MIB), *(Drive(f"pool-{n}", 1024 * MIB) for n in range(4)),
+        ])
+        for name in ("node-a", "node-b")
+    }
+    try:
+        boot_all(nodes.values())
+        yield nodes
+    finally:
+        for node in nodes.values():
+            node.kill()
+
+
+@pytest.fixture(scope="session")
+def image_cluster(nodes, binaries, workplace, seaweedfs):
+    with ImageCluster(binaries, workplace, seaweedfs, nodes) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(request, image_cluster):
+    """Image pools, each on an XFS of a drive of its own. What a test that failed leaves is done away with."""
+    image_cluster.bring_up()
+    yield image_cluster
+    after_test(request, image_cluster)
+
+
+def after_test(request, cluster):
+    if not getattr(request.node, "has_failed", False):
+        cluster.check_nothing_leaked_while_running()
+        return
+    for name, node in cluster.nodes.items():
+        plugin = cluster.processes[name].text() if name in cluster.processes else ""
+        lines = [line[:1000] for line in plugin.splitlines()[-40:]]
+        print(f"--- perssd-node on {name}:", *lines, f"--- console of {name}:", node.serial_text()[-3000:], sep="\n")
+    cluster.reset()

@@ -1,0 +1,153 @@
+"""A controller on this machine, and node plugins in virtual nodes."""
+
+import pathlib
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+
+from cluster import Cluster, Plugin
+from node import boot_all
+
+# The plugin is a debug build, and emulated.
+READY_SECONDS = 120
+
+
+class GuestPlugin(Plugin):
+    """perssd-node in a virtual node."""
+
+    def __init__(self, node, command, environment):
+        self.guest, self.command, self.environment = node, command, environment
+        self.log_name = f"{node.name}.log"
+        self.start()
+
+    def start(self):
+        self.boot = self.guest.boots
+        self.pid = self.guest.start(self.command, self.log_name, self.environment)
+        self.connect(f"127.0.0.1:{self.guest.port}", "perssd-node", READY_SECONDS)
+
+    def has_ended(self):
+        return not self.guest.is_on or self.guest.boots != self.boot or self.guest.status(self.pid) is not None
+
+    def text(self):
+        return (self.guest.shared / self.log_name).read_text(errors="replace")
+
+    def kill(self):
+        self._end(signal.SIGKILL)
+
+    def stop(self):
+        return self._end(signal.SIGTERM)
+
+    def _end(self, what):
+        self.channel.close()
+        self.guest.signal(self.pid, what)
+        deadline = time.monotonic() + 60
+        while (status := self.guest.status(self.pid)) is None:
+            assert time.monotonic() < deadline, f"perssd-node on {self.guest.name} does not end: {self.text()[-3000:]}"
+            time.sleep(0.05)
+        return status
+
+
+class VirtualCluster(Cluster):
+    """Targets and pools are paths in the nodes; `directory` is this machine's.
+
+    It stays up for many tests. A subclass says which pool its nodes have.
+    """
+
+    # What a node keeps is on a file system of a drive, as it has to outlive a loss of power.
+    SYSTEM = pathlib.PurePosixPath("/mnt/system")
+    PODS = SYSTEM / "pods"
+
+    def __init__(self, binaries, workplace, seaweedfs, nodes):
+        directory = pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=workplace))
+        super().__init__(binaries, directory, ([], seaweedfs.environment))
+        self.nodes, self.seaweedfs = nodes, seaweedfs
+        self.new_bucket()
+
+    def new_bucket(self):
+        location = f"s3://{self.seaweedfs.bucket}/{secrets.token_hex(6)}"
+        endpoint = self.seaweedfs.endpoint
+        self.store_arguments = [location, "--store-endpoint", endpoint]
+        seen_from_node = endpoint.replace("127.0.0.1", next(iter(self.nodes.values())).MACHINE)
+        self.node_store_arguments = [location, "--store-endpoint", seen_from_node]
+
+    def pool_arguments(self, node):
+        """The options that give a node its pool, after what has to be mounted is."""
+        raise NotImplementedError
+
+    # Processes
+
+    def bring_up(self):
+        """Starts what does not run, and sets the nodes' clocks."""
+        if "controller" not in self.processes:
+            self.start_controller()
+        boot_all(self.nodes.values())
+        for name, node in self.nodes.items():
+            if abs(node.set_clock()) > 60:
+                # Signatures of requests are good for 15 minutes.
+                print(f"the clock of {name} was a minute off")
+            if name not in self.processes or self.processes[name].has_ended():
+                self.start_node(name)
+
+    def start_node(self, name):
+        node = self.nodes[name]
+        self.mount_drive(node, "system", self.SYSTEM, "ext4")
+        node.run("mkdir", "-p", self.PODS, self.SYSTEM / "state")
+        self.processes[name] = GuestPlugin(node, [
+            str(self.binaries / "perssd-node"), "--endpoint", f"tcp://0.0.0.0:{node.GUEST_PORT}", "--store",
+            *self.node_store_arguments, "--cluster", "test", "--log-level", "debug", "--node-id", name,
+            "--state-directory", str(self.SYSTEM / "state"), *self.pool_arguments(node)], self.environment)
+        return self.processes[name]
+
+    @staticmethod
+    def mount_drive(node, serial, place, fs_type):
+        """Mounts a drive's file system, and makes it where there is none."""
+        if node.run("mountpoint", "-q", place, check=False).status == 0:
+            return
+        device = node.device(serial)
+        if node.run("blkid", "-p", device, check=False).status != 0:
+            node.run(f"mkfs.{fs_type}", "-q", device)
+        node.run("mkdir", "-p", place)
+        node.run("mount", device, place)
+
+    def lose_power(self, name):
+        """Cuts a node's power, and boots it again, up to the plugin."""
+        self.processes[name].channel.close()
+        self.nodes[name].kill()
+        self.nodes[name].boot()
+        return self.start_node(name)
+
+    def reset(self):
+        """Does away with all that there is: processes, the nodes' memory, the contents of their drives, the bucket."""
+        for process in self.processes.values():
+            process.channel.close()
+        self.processes.pop("controller").kill()
+        self.processes.clear()
+        for node in self.nodes.values():
+            node.kill()
+            node.empty_drives()
+        self.new_bucket()
+
+    def stop(self):
+        for name, process in self.processes.items():
+            if not process.has_ended():
+                process.stop()
+        self.processes.clear()
+
+    def __exit__(self, *_):
+        self.stop()
+        shutil.rmtree(self.directory)
+
+    # Targets
+
+    def target(self, node, pod):
+        return str(self.PODS / pod)
+
+    def check_nothing_leaked_while_running(self):
+        """What a test has unpublished is not mounted, nor is anything left of its targets."""
+        for name, node in self.nodes.items():
+            assert node.run("ls", self.PODS).text.split() == []
+            table = node.read("/proc/self/mountinfo").decode()
+            points = [line.split()[4] for line in table.splitlines()]
+            assert [point for point in points if point.startswith(f"{self.SYSTEM}/")] == []
