@@ -30,8 +30,9 @@ class PerSSD:
             options += ["--changed-bytes", changed_bytes]
         return self._run("stage-out", options)
 
-    def restore(self, image, root="first"):
-        return self._run("restore", ["--root", self.root(root), "--image", image])
+    def restore(self, image, root="first", have=None):
+        options = ["--have", self.root(have)] if have else []
+        return self._run("restore", ["--root", self.root(root), "--image", image, *options])
 
     def node(self, pool, image, changed_bytes):
         """Stages out a volume of a pool: first, unchanged, and after a small change."""

@@ -169,12 +169,16 @@ class Benchmark:
         after = self.rclone.size(repository)
         restic_bytes = after[1] - before[1]
         node = self.node_change
+        blocks = perssd.stage_out(self.image, root="blocks", parent="first", changed_bytes=self.changed_bytes).json
         patched = perssd.stage_out(
-            self.image, root="patched", parent="first", base=base, changed_bytes=self.changed_bytes)
-        for name, step in (("changed", node), ("changed_with_patches", patched.json)):
+            self.image, root="patched", parent="first", base=base, changed_bytes=self.changed_bytes).json
+        # As a node does it, and without a pool: whole blocks, and patches.
+        for name, step in (("changed", node), ("changed_as_blocks", blocks), ("changed_as_patches", patched)):
             figure(f"{name}_sent", step["sentBytes"] / MIB, "MiB")
             figure(f"{name}_sent_over_restic", step["sentBytes"] / restic_bytes, "ratio")
             figure(f"{name}_sent_over_change", step["sentBytes"] / self.changed_bytes, "ratio")
+            figure(f"{name}_stored_over_change", step["storedBytes"] / self.changed_bytes, "ratio")
+            figure(f"{name}_read", step["readBytes"] / MIB, "MiB")
             figure(f"{name}_requests", step["requests"], "requests")
             figure(f"{name}_wall", step["wallSeconds"], "s")
             figure(f"{name}_wall_over_restic", step["wallSeconds"] / cost.wall, "ratio")
@@ -186,6 +190,10 @@ class Benchmark:
         perssd.restore(back, root="patched")
         run(["cmp", self.image, back])
         back.unlink()
+        delta = perssd.restore(base, root="patched", have="first").json
+        run(["cmp", self.image, base])
+        figure("delta_restore_received_over_change", delta["receivedBytes"] / self.changed_bytes, "ratio")
+        figure("delta_restore_requests", delta["requests"], "requests")
         base.unlink()
 
     # A large volume with little in it

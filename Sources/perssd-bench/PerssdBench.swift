@@ -41,6 +41,8 @@ struct StepFigures: Encodable {
     /// Bodies of requests and of answers.
     var sentBytes: UInt64
     var receivedBytes: UInt64
+    /// From the device.
+    var readBytes: UInt64 = 0
     /// Bytes of blocks and patches as they are stored, without the map.
     var storedBytes: UInt64 = 0
     var blocksExamined: UInt64 = 0
@@ -56,8 +58,9 @@ func measured(_ store: S3Store, _ body: () async throws -> TransferStatistics) a
     let asked = store.statistics.since(before)
     return StepFigures(
         wallSeconds: wall / .seconds(1), serverSeconds: asked.waited / .seconds(1), requests: asked.totalRequests,
-        sentBytes: asked.bytesSent, receivedBytes: asked.bytesReceived, storedBytes: transfer.storedBytes,
-        blocksExamined: transfer.blocksExamined, blocksChanged: transfer.blocksChanged)
+        sentBytes: asked.bytesSent, receivedBytes: asked.bytesReceived, readBytes: transfer.readBytes,
+        storedBytes: transfer.storedBytes, blocksExamined: transfer.blocksExamined,
+        blocksChanged: transfer.blocksChanged)
 }
 
 func printJSON(_ value: some Encodable) throws {

@@ -46,23 +46,29 @@ struct StageOutCommand: AsyncParsableCommand {
 
 struct RestoreCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "restore", abstract: "Restores what a stage-out stored to a new image.")
+        commandName: "restore", abstract: "Restores what a stage-out stored to an image.")
 
     @OptionGroup var store: StoreOptions
     @Option(help: "The file that keeps the root.")
     var root: String
-    @Option(help: "The image to make.")
+    @Option(help: "The image: a new one, or with --have one that is there.")
     var image: String
+    @Option(help: "The file that keeps the root of what the image holds, so that only what differs is fetched.")
+    var have: String?
 
     func run() async throws {
         let store = try store.open()
         let map = try readRoot(root)
+        let have = try have.map { try readRoot($0) }
         let sink = try await BlockingPool.shared.run {
-            try FileBlockSink(creating: FilePath(image), sizeBytes: map.capacityBytes)
+            try have == nil
+                ? FileBlockSink(creating: FilePath(image), sizeBytes: map.capacityBytes)
+                : FileBlockSink(path: FilePath(image))
         }
+        let contents = have.map { SinkContents.map($0) } ?? .zeros
         try printJSON(
             try await measured(store) {
-                try await Restore(store: store, lineage: benchmarkLineage).run(map, to: sink, have: .zeros)
+                try await Restore(store: store, lineage: benchmarkLineage).run(map, to: sink, have: contents)
             })
     }
 }
