@@ -180,7 +180,10 @@ let package = Package(
             ]),
         tests(
             "CSINodeTests",
-            ["CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging, systemPackage]),
+            [
+                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging,
+                systemPackage,
+            ]),
         tests(
             "CommandLineTests",
             [
