@@ -181,8 +181,8 @@ let package = Package(
         tests(
             "CSINodeTests",
             [
-                "CSINode", "CSI", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", "DeviceTestSupport",
-                logging, systemPackage,
+                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport",
+                "DeviceTestSupport", logging, systemPackage,
             ]),
         tests(
             "CommandLineTests",

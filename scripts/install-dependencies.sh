@@ -12,7 +12,7 @@ build_packages=(
     git pkg-config g++ libc6-dev libstdc++-12-dev
     libgrpc++-dev libprotobuf-c-dev libcurl4-openssl-dev libssl-dev libzstd-dev
     # File systems, loop devices and mounts.
-    e2fsprogs xfsprogs util-linux mount ca-certificates
+    e2fsprogs xfsprogs btrfs-progs util-linux mount ca-certificates
 )
 python_packages=(python3 python3-venv)
 test_packages=(

@@ -74,11 +74,15 @@ extension ControllerPlugin {
 
     private static func requireSame(_ request: ValidateVolumeCapabilitiesRequest, _ record: VolumeRecord) throws {
         try RequestChecks.noMutableParameters(request.mutableParameters)
-        let smallest = CapabilityRules.smallest(request.volumeCapabilities)
-        guard record.capacityBytes >= UInt64(smallest) else {
-            throw PerSSDError(
-                .invalidArgument,
-                "the volume has \(record.capacityBytes) bytes, and an xfs file system needs \(smallest)")
+        for capability in request.volumeCapabilities {
+            let smallest = CapabilityRules.smallest([capability])
+            guard record.capacityBytes >= UInt64(smallest) else {
+                throw PerSSDError(
+                    .invalidArgument,
+                    "the volume has \(record.capacityBytes) bytes, and \(capability.fileSystem ?? "") needs \(smallest)"
+                )
+            }
+            try record.parameters.checkFileSystem(capability.fileSystem, capacityBytes: nil)
         }
         let context = context(of: record)
         for (key, value) in request.volumeContext.sorted(by: { $0.key < $1.key }) where context[key] != value {

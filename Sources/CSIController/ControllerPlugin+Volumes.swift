@@ -57,14 +57,22 @@ extension ControllerPlugin {
         // Bounds that are wrong by themselves are refused as they came.
         _ = try VolumeSize.choose(required: range.requiredBytes, limit: range.limitBytes)
         guard range.limitBytes == 0 || range.limitBytes >= smallest else {
+            let fileSystems = Set(request.volumeCapabilities.compactMap(\.fileSystem)).sorted()
             throw PerSSDError(
                 .outOfRange,
-                "limit_bytes \(range.limitBytes) is below \(smallest), the least that an xfs file system needs",
-                remedy: "raise limit_bytes, or use ext4")
+                "limit_bytes \(range.limitBytes) is below \(smallest), the least that "
+                    + "\(fileSystems.joined(separator: " and ")) needs",
+                remedy: "raise limit_bytes" + (fileSystems == ["ext4"] ? "" : ", or use ext4"))
+        }
+        // Where nobody says how large, it is the default, which is enough for all.
+        let required = range.requiredBytes == 0 ? 0 : max(range.requiredBytes, smallest)
+        let capacity = try VolumeSize.choose(required: required, limit: range.limitBytes)
+        for capability in request.volumeCapabilities {
+            try parameters.checkFileSystem(capability.fileSystem, capacityBytes: capacity)
         }
         return NewVolume(
-            name: request.name, requiredBytes: max(range.requiredBytes, smallest), limitBytes: range.limitBytes,
-            parameters: parameters, claim: claim)
+            name: request.name, requiredBytes: required, limitBytes: range.limitBytes, parameters: parameters,
+            claim: claim)
     }
 
     /// A StorageClass's parameters, and the claim that the provisioner tells beside them.

@@ -116,7 +116,7 @@ extension LocalVolumeWork {
                 record.state = .clean
             } else {
                 progress.enter("making a file system")
-                try await format(access)
+                try await format(access, listing.record)
                 // What mkfs wrote is in no generation.
                 record.state = .dirty
                 record.epoch = listing.head.epoch
@@ -143,9 +143,15 @@ extension LocalVolumeWork {
             lastUsed: environment.now)
     }
 
-    private func format(_ access: Publication.Access) async throws {
+    private func format(_ access: Publication.Access, _ volume: VolumeRecord) async throws {
         guard case .mount(let type, _) = access else { return }
-        try await environment.fileSystems.make(FileSystemKind(parsing: type), on: try await attach())
+        let parameters = volume.parameters
+        try parameters.checkFileSystem(type, capacityBytes: volume.capacityBytes)
+        try await environment.fileSystems.make(
+            FileSystemKind(parsing: type), on: try await attach(),
+            settings: FileSystemSettings(
+                bytesPerInode: parameters.inodeRatio, reservedPercent: parameters.reservedBlocksPercent,
+                journalBytes: parameters.journalSize))
     }
 
     private func mount(_ publication: Publication) async throws {
@@ -199,7 +205,10 @@ extension LocalVolumeWork {
                 environment.logger.debug("cannot trim: \(error)", metadata: ["volume": "\(volume)"])
             }
         }
-        try await publisher.unstage(volume.rawValue)
+        let kind = try await publisher.unstage(volume.rawValue)
+        if kind == .btrfs, let device = memory.withLock({ $0.device }) {
+            try await environment.fileSystems.forget(device)
+        }
         try await detach()
     }
 }

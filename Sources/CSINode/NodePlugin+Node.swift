@@ -94,11 +94,16 @@ extension VolumeUsageReport {
             [
                 VolumeUsage(
                     available: Int64(clamping: stats.availableBytes), total: Int64(clamping: stats.totalBytes),
-                    used: Int64(clamping: stats.totalBytes - stats.freeBytes), unit: .bytes),
-                VolumeUsage(
-                    available: Int64(clamping: stats.freeInodes), total: Int64(clamping: stats.totalInodes),
-                    used: Int64(clamping: stats.totalInodes - stats.freeInodes), unit: .inodes),
+                    used: Int64(clamping: stats.totalBytes - stats.freeBytes), unit: .bytes)
             ]
+                // btrfs has no number of inodes that could be used up.
+                + (stats.totalInodes == 0
+                    ? []
+                    : [
+                        VolumeUsage(
+                            available: Int64(clamping: stats.freeInodes), total: Int64(clamping: stats.totalInodes),
+                            used: Int64(clamping: stats.totalInodes - stats.freeInodes), unit: .inodes)
+                    ])
         }
     }
 }

@@ -50,7 +50,9 @@ actor NodeVolumes {
         if let cut = try await environment.pool.pendingCut(name) { try await environment.pool.discard(cut) }
         let targets = try await publications(of: copy)
         if targets.isEmpty {
-            try await environment.publisher.unstage(name)
+            if try await environment.publisher.unstage(name) == .btrfs, let device = copy.device {
+                try await environment.fileSystems.forget(device)
+            }
             if copy.record.state == .restoring {
                 // Incomplete, and never to be served.
                 try await environment.pool.remove(name)

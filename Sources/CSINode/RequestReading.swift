@@ -25,8 +25,7 @@ extension Publication {
         let access: Access =
             if case .mount(let mount) = capability.accessType {
                 .mount(
-                    fileSystem: mount.fsType.isEmpty ? CapabilityRules.defaultFileSystem : mount.fsType,
-                    flags: mount.mountFlags)
+                    fileSystem: capability.fileSystem ?? CapabilityRules.defaultFileSystem, flags: mount.mountFlags)
             } else {
                 .block
             }

@@ -3,11 +3,12 @@ import Errors
 
 /// Which volume capabilities there are, and why the others are not.
 public enum CapabilityRules {
-    public static let fileSystems = ["ext4", "xfs"]
+    public static let fileSystems = ["ext4", "xfs", "btrfs"]
     /// What an empty `fs_type` means.
     public static let defaultFileSystem = "ext4"
-    /// What mkfs.xfs makes at the least (xfsprogs 5.19 and later).
-    public static let smallestXFS: Int64 = 300 << 20
+    /// Bytes that a file system needs at the least: as LocalVolumes' `FileSystemKind` says, for the controller, which has no
+    /// volumes of its own.
+    public static let smallestVolumes: [String: Int64] = ["ext4": 16 << 20, "xfs": 300 << 20, "btrfs": 128 << 20]
 
     /// A list of capabilities that a call has to have.
     ///
@@ -80,7 +81,7 @@ public enum CapabilityRules {
         guard mount.fsType.isEmpty || fileSystems.contains(mount.fsType) else {
             throw refused(
                 "file system '\(mount.fsType)' is not supported",
-                "use \(fileSystems.joined(separator: " or ")), or leave fs_type empty for the default")
+                "use \(fileSystems.joined(separator: ", ")), or leave fs_type empty for the default")
         }
         guard mount.volumeMountGroup.isEmpty else {
             throw refused("volume_mount_group is not supported", "leave it to the orchestrator to change the group")
@@ -89,7 +90,7 @@ public enum CapabilityRules {
 
     /// Bytes that a volume with these capabilities has at the least; 0 where any size will do.
     public static func smallest(_ capabilities: [VolumeCapability]) -> Int64 {
-        capabilities.contains { $0.fsType == "xfs" } ? smallestXFS : 0
+        capabilities.compactMap { $0.fileSystem.flatMap { smallestVolumes[$0] } }.max() ?? 0
     }
 
     private static func refused(_ message: String, _ remedy: String) -> PerSSDError {
@@ -102,5 +103,10 @@ extension VolumeCapability {
     fileprivate var fsType: String? {
         guard case .mount(let mount) = accessType else { return nil }
         return mount.fsType
+    }
+
+    /// The file system that is asked for, by its name or as the default; nil for a raw device.
+    public var fileSystem: String? {
+        fsType.map { $0.isEmpty ? CapabilityRules.defaultFileSystem : $0 }
     }
 }

@@ -7,6 +7,14 @@ public struct MountOptions: Sendable, Equatable {
     public struct Parameter: Sendable, Equatable {
         public var key: String
         public var value: String?
+
+        /// - Parameter text: as in "noatime" or "commit=30".
+        init(_ text: String) {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            (key, value) = (parts[0], parts.count > 1 ? parts[1] : nil)
+        }
+
+        init(key: String, value: String?) { (self.key, self.value) = (key, value) }
     }
 
     /// Bits of mount_setattr(2) to set, and those to clear first.
@@ -40,13 +48,16 @@ public struct MountOptions: Sendable, Equatable {
                 remedy: "give each option as in 'noatime' or 'commit=30'")
         }
         if option == "defaults" || set(option) { return }
-        let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        if let reason = Self.refused[parts[0]] {
+        let parameter = Parameter(option)
+        if let reason = Self.refused[parameter.key] {
             throw PerSSDError(
                 .invalidArgument, "the mount option '\(option)' is refused: \(reason)", remedy: "leave it out")
         }
-        parameters.append(Parameter(key: parts[0], value: parts.count > 1 ? parts[1] : nil))
+        parameters.append(parameter)
     }
+
+    /// Adds an option of the file system's own that is PerSSD's to set, and perhaps nobody else's.
+    public mutating func addOwn(_ option: String) { parameters.append(Parameter(option)) }
 
     private static let refused: [String: String] = [
         "bind": "how a volume is bound is PerSSD's part", "rbind": "how a volume is bound is PerSSD's part",
@@ -59,6 +70,7 @@ public struct MountOptions: Sendable, Equatable {
         "journal_path": "what lies on another device is not staged out",
         "device": "what lies on another device is not staged out",
         "source": "the volume has a device already",
+        "subvol": "a volume is the whole of its file system", "subvolid": "a volume is the whole of its file system",
     ]
 
     /// One of the options that every mount knows; it takes the place of its opposite.

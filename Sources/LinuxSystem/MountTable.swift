@@ -19,6 +19,14 @@ public struct MountTable: Sendable {
         public var superOptions: Set<String>
 
         public var isReadOnly: Bool { options.contains("ro") || superOptions.contains("ro") }
+
+        /// Whether it is the file system of this block device. A btrfs may lie on several devices, so it has a number that
+        /// is no device's, and tells one of its devices as the source.
+        public func isFileSystem(of number: DeviceNumber) -> Bool {
+            guard fileSystemType == "btrfs" else { return device == number }
+            let status = (try? FileStatus.of(FilePath(source))).flatMap { $0 }
+            return status?.kind == .blockDevice && status?.deviceNumber == number
+        }
     }
 
     /// In the order of mounting: of two at one place, the later one hides the earlier.

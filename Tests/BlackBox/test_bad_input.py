@@ -299,7 +299,9 @@ def test_strings_with_a_nul_are_refused_and_not_cut(damaged):
 
 @pytest.mark.parametrize("parameters, naming", [
     ({"blockSiez": "1Mi"}, "blockSize"), ({"blockSize": "3Mi"}, "power of two"), ({"compressionLevel": "99"}, "1 to 19"),
-    ({"stageOut": "never"}, "onUnpublish"), ({"nodeLossTimeout": "soon"}, "duration"),
+    ({"stageOut": "never"}, "onUnpublish"), ({"inodeRatio": "1"}, "4Ki to 64Mi"),
+    ({"reservedBlocksPercent": "99"}, "0 to 50"), ({"journalSize": "1Mi"}, "4Mi to 1Gi"),
+    ({"journalSize": "1Gi"}, "at most 128.0 MiB"), ({"nodeLossTimeout": "soon"}, "duration"),
 ])
 def test_storage_class_parameters(damaged, parameters, naming):
     message = refused("INVALID_ARGUMENT", lambda: damaged.controller.CreateVolume(

@@ -11,6 +11,10 @@ import pytest
 from cluster import GIB, MIB, block, csi, mount, patiently, refused
 
 
+# Each looks at a whole file system and changes nothing.
+CHECKS = {"ext4": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"], "btrfs": ["btrfs", "check", "--readonly"]}
+
+
 def write_tree(root):
     """Files of all kinds and sizes, with what a copy often loses."""
     (root / "deep" / "er" / "still").mkdir(parents=True)
@@ -53,7 +57,7 @@ def fingerprint(root):
     return found
 
 
-@pytest.mark.parametrize("fs_type", ["ext4", "xfs"])
+@pytest.mark.parametrize("fs_type", ["ext4", "xfs", "btrfs"])
 def test_a_tree_moves_to_another_node_and_back(cluster, fs_type):
     size = 320 * MIB
     volume = cluster.create(f"tree-{fs_type}", size=size, capability=mount(fs_type))
@@ -78,8 +82,7 @@ def test_a_tree_moves_to_another_node_and_back(cluster, fs_type):
 
     image = cluster.directory / "restored.img"
     cluster.perssd("restore", volume.volume_id, "--to", str(image))
-    check = ["e2fsck", "-fn"] if fs_type == "ext4" else ["xfs_repair", "-n"]
-    result = subprocess.run([*check, str(image)], capture_output=True, text=True)
+    result = subprocess.run([*CHECKS[fs_type], str(image)], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     cluster.perssd("verify", volume.volume_id)
     cluster.delete(volume)

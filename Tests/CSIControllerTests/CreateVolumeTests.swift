@@ -71,7 +71,7 @@ import Testing
         (mountCapability(.multiNodeSingleWriter), "MULTI_NODE_SINGLE_WRITER"),
         (blockCapability(.multiNodeMultiWriter), "MULTI_NODE_MULTI_WRITER"),
         (mountCapability(.unrecognized(77)), "77"),
-        (mountCapability(fsType: "btrfs"), "btrfs"),
+        (mountCapability(fsType: "ext3"), "ext3"),
         (mountCapability(group: "1000"), "volume_mount_group"),
         (mountCapability(fsType: String(repeating: "x", count: 129)), "fs_type"),
         (mountCapability(flags: [String(repeating: "x", count: 4097)]), "mount_flags"),
@@ -121,6 +121,44 @@ import Testing
         var request = createRequest()
         request.capacityRange = nil
         #expect(try await bench.controller.createVolume(request).volume?.capacityBytes == 1 << 30)
+    }
+
+    @Test(arguments: [("", Int64(16 << 20)), ("ext4", 16 << 20), ("xfs", 300 << 20), ("btrfs", 128 << 20)])
+    func eachFileSystemHasItsLeastSize(_ fileSystem: String, _ least: Int64) async throws {
+        let bench = try await Bench.withNodes()
+        let capabilities = [mountCapability(fsType: fileSystem)]
+        let small = try await bench.controller.createVolume(createRequest(required: 1, capabilities: capabilities))
+        #expect(small.volume?.capacityBytes == least)
+        // Where nobody says how large, the least is not what is meant.
+        let any = try await bench.controller.createVolume(
+            createRequest("pvc-2", required: 0, capabilities: capabilities))
+        #expect(any.volume?.capacityBytes == 1 << 30)
+        await expectStatus(.outOfRange, "the least that \(fileSystem.isEmpty ? "ext4" : fileSystem) needs") {
+            try await bench.controller.createVolume(
+                createRequest("pvc-3", required: 0, limit: least - 1, capabilities: capabilities))
+        }
+    }
+
+    @Test func parametersHaveToFitTheFileSystem() async throws {
+        let bench = try await Bench.withNodes()
+        await expectStatus(.invalidArgument, "inodeRatio", "btrfs") {
+            try await bench.controller.createVolume(
+                createRequest(capabilities: [mountCapability(fsType: "btrfs")], parameters: ["inodeRatio": "64Ki"]))
+        }
+        await expectStatus(.invalidArgument, "journalSize", "at most 128.0 MiB") {
+            try await bench.controller.createVolume(createRequest(parameters: ["journalSize": "256Mi"]))
+        }
+        await expectStatus(.invalidArgument, "journalSize", "raw block volume") {
+            try await bench.controller.createVolume(
+                createRequest(capabilities: [blockCapability()], parameters: ["journalSize": "8Mi"]))
+        }
+        let made = try await bench.controller.createVolume(createRequest(parameters: ["journalSize": "8Mi"]))
+        let id = try bench.id(try #require(made.volume))
+        #expect(try await bench.catalog.volume(id).record.parameters.journalSize == 8 << 20)
+        let confirmed = try await bench.controller.validateVolumeCapabilities(
+            ValidateVolumeCapabilitiesRequest(
+                volumeID: id.rawValue, volumeCapabilities: [mountCapability(fsType: "btrfs")]))
+        #expect(confirmed.confirmed == nil && confirmed.message.contains("journalSize"))
     }
 
     @Test func xfsNeedsSomeSize() async throws {

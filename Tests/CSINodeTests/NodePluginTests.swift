@@ -1,4 +1,5 @@
 import CSI
+import CSIRules
 import Errors
 import Foundation
 import LocalVolumes
@@ -92,7 +93,7 @@ struct TestNode: Sendable {
 }
 
 @Suite(.serialized) struct NodePluginTests {
-    @Test(arguments: ["ext4", "xfs"])
+    @Test(arguments: ["ext4", "xfs", "btrfs"])
     func aVolumeWrittenOnOneNodeIsReadBackOnAnother(fileSystem: String) async throws {
         let harness = try await NodeHarness()
         let volume = try await harness.volume("moved", bytes: 320 << 20)
@@ -116,6 +117,32 @@ struct TestNode: Sendable {
         let head = try await harness.catalog.head(volume.volume).value
         #expect(head.newest?.number == 3)
         #expect(head.lease == nil)
+    }
+
+    @Test func theFirstFileSystemIsMadeAsTheParametersSay() async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume(
+            "made", bytes: 256 << 20, parameters: ["inodeRatio": "1Mi", "reservedBlocksPercent": "50"])
+        let node = try await harness.node("a")
+        // Which file system it gets is known for certain only now.
+        let error = await #expect(throws: PerSSDError.self) { try await node.publish(volume, fileSystem: "btrfs") }
+        #expect(error?.code == .invalidArgument && error?.description.contains("inodeRatio") == true)
+        let path = try await node.publish(volume)
+        let usage = try await node.plugin.nodeGetVolumeStats(
+            NodeGetVolumeStatsRequest(volumeID: volume.volume.rawValue, volumePath: path), context: node.context()
+        ).usage
+        let inodes = try #require(usage.first { $0.unit == .inodes })
+        #expect(inodes.total == 256)
+        let bytes = try #require(usage.first { $0.unit == .bytes })
+        #expect(bytes.available < bytes.total * 6 / 10)
+        try await node.unpublish(volume)
+    }
+
+    @Test func theControllerAndTheNodeKnowTheSameFileSystems() {
+        #expect(CapabilityRules.fileSystems == FileSystemKind.allCases.map(\.rawValue))
+        for kind in FileSystemKind.allCases {
+            #expect(CapabilityRules.smallestVolumes[kind.rawValue] == Int64(kind.minimumBytes))
+        }
     }
 
     @Test func aPublishElsewhereIsRefusedWhileTheVolumeIsOpen() async throws {
@@ -145,7 +172,7 @@ struct TestNode: Sendable {
         #expect(try await harness.catalog.head(volume.volume).value.newest?.number == 1)
     }
 
-    @Test(arguments: ["ext4", "xfs"])
+    @Test(arguments: ["ext4", "xfs", "btrfs"])
     func aVolumeThatIsReadCanBeOpenedForWritingBesides(fileSystem: String) async throws {
         let harness = try await NodeHarness()
         let volume = try await harness.volume("read first", bytes: 320 << 20)

@@ -26,6 +26,15 @@ import Testing
         }
     }
 
+    @Test func aVolumeThatSaysNothingOfItsFileSystemIsAsItAlwaysWas() async throws {
+        let made = try await catalog.createVolume(newVolume())
+        let path = "volumes/\(made.volume)/volume.json"
+        let text = String(decoding: try #require(store.bytes(path)), as: UTF8.self)
+        for key in ["inodeRatio", "reservedBlocksPercent", "journalSize"] { #expect(!text.contains(key)) }
+        try edit(path, "\"pool\" : \"default\",", "\"pool\" : \"default\",\n    \"journalSize\" : 8388608,")
+        #expect(try await catalog.volume(made.volume).record.parameters.journalSize == 8 << 20)
+    }
+
     @Test func sameRecordSameBytes() throws {
         let head = emptyHead()
         #expect(try head.encoded() == (try head.encoded()))

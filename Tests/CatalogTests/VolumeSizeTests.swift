@@ -49,13 +49,13 @@ import Testing
     @Test func parametersAreRead() throws {
         let parameters = try VolumeParameters(parsing: [
             "pool": "fast-1", "blockSize": "1Mi", "compressionLevel": "19", "stageOut": "background",
-            "nodeLossTimeout": "2h",
+            "nodeLossTimeout": "2h", "inodeRatio": "64Ki", "reservedBlocksPercent": "1", "journalSize": "64Mi",
         ])
         #expect(
             parameters
                 == VolumeParameters(
                     pool: "fast-1", blockSize: 1 << 20, compressionLevel: 19, stageOut: .background,
-                    nodeLossTimeout: 7200))
+                    nodeLossTimeout: 7200, inodeRatio: 65536, reservedBlocksPercent: 1, journalSize: 64 << 20))
     }
 
     @Test(arguments: [
@@ -66,7 +66,9 @@ import Testing
         ("compressionLevel", "1.5"), ("stageOut", "onunpublish"), ("stageOut", ""), ("nodeLossTimeout", "0s"),
         ("nodeLossTimeout", "10"), ("nodeLossTimeout", "169h"), ("nodeLossTimeout", "-5m"),
         ("nodeLossTimeout", "999ms"),
-        ("nodeLossTimeout", "99999999999999999999s"),
+        ("nodeLossTimeout", "99999999999999999999s"), ("inodeRatio", "4095"), ("inodeRatio", "65Mi"),
+        ("inodeRatio", "many"), ("reservedBlocksPercent", "51"), ("reservedBlocksPercent", "-1"),
+        ("reservedBlocksPercent", "5%"), ("journalSize", "3Mi"), ("journalSize", "2Gi"), ("journalSize", "5000000"),
     ])
     func badValuesAreRefusedByName(_ key: String, _ value: String) {
         expectRefusal(.invalidArgument, "StorageClass parameter \(key) is '\(value.prefix(100))'", "give ") {
@@ -76,8 +78,42 @@ import Testing
 
     @Test func unknownKeysAreRefusedWithTheKnownOnes() {
         expectRefusal(
-            .invalidArgument, "'Pool'", "blockSize, compressionLevel, nodeLossTimeout, pool, stageOut"
+            .invalidArgument, "'Pool'",
+            "blockSize, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, reservedBlocksPercent, stageOut"
         ) { _ = try VolumeParameters(parsing: ["Pool": "fast"]) }
+    }
+
+    @Test func whatAFileSystemDoesNotHaveIsRefused() throws {
+        let all = ["inodeRatio": "64Ki", "reservedBlocksPercent": "1", "journalSize": "64Mi"]
+        let had: [String?: Set<String>] = [
+            "ext4": Set(all.keys), "xfs": ["journalSize"], "btrfs": [], .none: [],
+        ]
+        for (fileSystem, keys) in had {
+            for (key, value) in all {
+                let parameters = try VolumeParameters(parsing: [key: value])
+                if keys.contains(key) {
+                    try parameters.checkFileSystem(fileSystem, capacityBytes: 1 << 30)
+                } else {
+                    expectRefusal(.invalidArgument, "parameter \(key) is given", fileSystem ?? "raw block") {
+                        try parameters.checkFileSystem(fileSystem, capacityBytes: 1 << 30)
+                    }
+                }
+            }
+            try VolumeParameters().checkFileSystem(fileSystem, capacityBytes: 4 << 20)
+        }
+    }
+
+    @Test func aJournalFitsItsVolume() throws {
+        let largest = try VolumeParameters(parsing: ["journalSize": "128Mi"])
+        try largest.checkFileSystem("ext4", capacityBytes: 1 << 30)
+        expectRefusal(.invalidArgument, "journalSize", "at most 127.5 MiB") {
+            try largest.checkFileSystem("xfs", capacityBytes: (1 << 30) - (4 << 20))
+        }
+        // The least that xfs has, however small the volume.
+        try VolumeParameters(parsing: ["journalSize": "64Mi"]).checkFileSystem("xfs", capacityBytes: 300 << 20)
+        expectRefusal(.invalidArgument, "at least 64.0 MiB") {
+            try VolumeParameters(parsing: ["journalSize": "63Mi"]).checkFileSystem("xfs", capacityBytes: 1 << 30)
+        }
     }
 
     // MARK: Ids

@@ -76,7 +76,7 @@ public final class Scratch: Sendable {
             throw PerSSDError(
                 .internal,
                 "\(program) \(arguments.joined(separator: " ")) ended with \(process.terminationStatus): \(output)",
-                remedy: "install it: apt-get install e2fsprogs xfsprogs util-linux mount")
+                remedy: "install it: apt-get install e2fsprogs xfsprogs btrfs-progs util-linux mount")
         }
         return output
     }

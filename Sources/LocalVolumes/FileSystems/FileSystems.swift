@@ -59,7 +59,9 @@ public struct FileSystems: Sendable {
     /// A kill in the middle leaves something that is no file system, or half of one; so do this while the copy's record
     /// says `restoring`, and begin again with a new copy.
     /// - Throws: `failedPrecondition` where the device holds anything; `outOfRange` where it is too small.
-    public func make(_ kind: FileSystemKind, on device: FilePath) async throws {
+    public func make(
+        _ kind: FileSystemKind, on device: FilePath, settings: FileSystemSettings = FileSystemSettings()
+    ) async throws {
         let size = try await BlockingPool.shared.run { try BlockDevice.sizeBytes(device) }
         try kind.checkSize(size)
         let contents = try await contents(of: device)
@@ -69,7 +71,7 @@ public struct FileSystems: Sendable {
                 "\(device) is not empty, so no \(kind.rawValue) is made on it: it holds \(contents.text)",
                 remedy: "use a new local copy")
         }
-        let command = kind.makeCommand(device: device.string, size: size)
+        let command = kind.makeCommand(device: device.string, size: size, settings: settings)
         do {
             _ = try await runner.run(Command(command.program, command.arguments))
         } catch let error as PerSSDError {
@@ -125,15 +127,28 @@ public struct FileSystems: Sendable {
             switch kind {
             case .ext4: Command("e2fsck", ["-f", "-n", device.string], timeout: .seconds(3600))
             case .xfs: Command("xfs_repair", ["-n", device.string], timeout: .seconds(3600))
+            case .btrfs: Command("btrfs", ["check", "--readonly", device.string], timeout: .seconds(3600))
             }
         do { _ = try await runner.run(command) } catch let error as PerSSDError where error.commandFailure != nil {
             throw PerSSDError(.corrupt, "the \(kind.rawValue) of \(device) is damaged", cause: error)
         }
     }
 
-    /// Makes the file system as large as its device, which has grown.
+    /// Makes the kernel forget an unmounted btrfs that it knows from an earlier mount: before Linux 6.7 it would take the
+    /// same volume, come back from an older generation on another device, for a stale part of that one, and refuse it.
     ///
-    /// - Parameter mountPoint: where it is mounted, or nil. Unmounted ext4 is checked first; unmounted xfs cannot grow.
+    /// Where nothing was known, or the kernel forgets by itself, nothing happens.
+    public func forget(_ device: FilePath) async throws {
+        // 1 says that there was nothing to forget (btrfs-device(8)).
+        _ = try await runner.run(
+            Command(
+                "btrfs", ["device", "scan", "--forget", device.string], timeout: .seconds(60),
+                acceptedExitCodes: [0, 1]))
+    }
+
+    /// Makes the file system as large as its device, which has grown; fine where it is so already.
+    ///
+    /// - Parameter mountPoint: where it is mounted, or nil. Unmounted ext4 is checked first; the others grow only mounted.
     public func grow(_ kind: FileSystemKind, on device: FilePath, mountedAt mountPoint: FilePath?) async throws {
         do {
             switch (kind, mountPoint) {
@@ -144,8 +159,11 @@ public struct FileSystems: Sendable {
                 _ = try await runner.run(Command("resize2fs", [device.string]))
             case (.xfs, .some(let mountPoint)):
                 _ = try await runner.run(Command("xfs_growfs", ["-d", mountPoint.string]))
-            case (.xfs, nil):
-                throw PerSSDError(.failedPrecondition, "xfs grows only while it is mounted", remedy: "mount it first")
+            case (.btrfs, .some(let mountPoint)):
+                _ = try await runner.run(Command("btrfs", ["filesystem", "resize", "max", mountPoint.string]))
+            case (.xfs, nil), (.btrfs, nil):
+                throw PerSSDError(
+                    .failedPrecondition, "\(kind.rawValue) grows only while it is mounted", remedy: "mount it first")
             }
         } catch let error as PerSSDError {
             throw error.during("could not grow the \(kind.rawValue) of \(device)")

@@ -96,13 +96,13 @@ public struct Publisher: Sendable {
     ) async throws -> FilePath {
         try CopyName.validate(volume)
         var all = options
-        for option in kind.ownMountOptions { try all.add(option) }
+        for option in kind.ownMountOptions { all.addOwn(option) }
         let mountOptions = all
         return try await BlockingPool.shared.run {
             let path = mounts.appending(volume)
             let number = try BlockDevice.number(of: device)
             if let entry = try MountTable.current().top(at: path) {
-                guard entry.device == number else {
+                guard entry.isFileSystem(of: number) else {
                     throw PerSSDError(
                         .failedPrecondition, "\(path) is where \(entry.source) is mounted, not \(device)",
                         remedy: "unmount it")
@@ -118,18 +118,35 @@ public struct Publisher: Sendable {
             }
             try DurableFile.makeDirectory(path)
             let place = try OpenFile(place: path, mustBeDirectory: true)
-            try Mount.fileSystem(kind.rawValue, device: device, at: place, options: mountOptions)
+            do {
+                try Mount.fileSystem(kind.rawValue, device: device, at: place, options: mountOptions)
+            } catch let error as PerSSDError where kind == .btrfs && error.errno == .fileExists {
+                throw PerSSDError(
+                    .failedPrecondition,
+                    "the btrfs of \(device) has the same UUID as another one that is mounted, as copies of one volume have, "
+                        + "and this kernel mounts only one of them",
+                    remedy: "unmount the other one, or use Linux 6.7 or later, which tells them apart", cause: error)
+            }
+            guard let entry = try MountTable.current().top(at: path), entry.isFileSystem(of: number) else {
+                try Mount.unmount(path)
+                throw PerSSDError(
+                    .internal, "at \(path), the kernel has mounted another file system than that of \(device)",
+                    remedy: "look for another device with the same UUID: blkid")
+            }
             return path
         }
     }
 
     /// Unmounts the volume's file system; fine where it is not mounted. All is on the device when this returns.
     ///
+    /// - Returns: which file system was mounted; nil for none.
     /// - Throws: `failedPrecondition` where it is in use.
-    public func unstage(_ volume: String) async throws {
+    @discardableResult
+    public func unstage(_ volume: String) async throws -> FileSystemKind? {
         try CopyName.validate(volume)
-        try await BlockingPool.shared.run {
+        return try await BlockingPool.shared.run {
             let path = mounts.appending(volume)
+            var kind: FileSystemKind?
             while let entry = try MountTable.current().top(at: path) {
                 let others = try Self.targets(of: entry.device, in: MountTable.current()).filter { $0.path != path }
                 if let other = others.first {
@@ -137,9 +154,11 @@ public struct Publisher: Sendable {
                         .failedPrecondition, "'\(volume)' is still published at \(other.path)",
                         remedy: "unpublish it there first")
                 }
+                kind = FileSystemKind(rawValue: entry.fileSystemType)
                 try Mount.unmount(path)
             }
             try DurableFile.removeDirectoryIfThere(path)
+            return kind
         }
     }
 
@@ -272,7 +291,7 @@ public struct Publisher: Sendable {
     }
 
     private static func target(_ entry: MountTable.Entry, of device: DeviceNumber) -> PublishedTarget? {
-        if entry.device == device, entry.root == "/" {
+        if entry.root == "/", entry.device == device || entry.isFileSystem(of: device) {
             return PublishedTarget(path: entry.mountPoint, isReadOnly: entry.isReadOnly, isBlock: false)
         }
         // A device node lies in /dev, which is a devtmpfs, or a tmpfs in a container.

@@ -21,23 +21,35 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     /// How long a detach waits for a node that has uncommitted writes and shows no sign of life, in seconds. Then the
     /// lease is revoked.
     public var nodeLossTimeout: Int
+    /// How the first file system is made, where not as it is by default; see `VolumeParameters+FileSystem.swift`. Not in
+    /// records of volumes that say nothing of it.
+    public var inodeRatio: UInt64?
+    public var reservedBlocksPercent: Int?
+    public var journalSize: UInt64?
 
     public static let defaultPool = "default"
     public static let blockSizes = 65_536...4_194_304
 
     public init(
         pool: String = defaultPool, blockSize: Int = 262_144, compressionLevel: Int = 1,
-        stageOut: StageOutMode = .onUnpublish, nodeLossTimeout: Int = 600
+        stageOut: StageOutMode = .onUnpublish, nodeLossTimeout: Int = 600, inodeRatio: UInt64? = nil,
+        reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil
     ) {
         self.pool = pool
         self.blockSize = blockSize
         self.compressionLevel = compressionLevel
         self.stageOut = stageOut
         self.nodeLossTimeout = nodeLossTimeout
+        self.inodeRatio = inodeRatio
+        self.reservedBlocksPercent = reservedBlocksPercent
+        self.journalSize = journalSize
     }
 
     /// The keys a StorageClass may have, for errors and documentation.
-    public static let knownKeys = ["blockSize", "compressionLevel", "nodeLossTimeout", "pool", "stageOut"]
+    public static let knownKeys = [
+        "blockSize", "compressionLevel", "inodeRatio", "journalSize", "nodeLossTimeout", "pool",
+        "reservedBlocksPercent", "stageOut",
+    ]
 
     /// - Parameter parameters: what CreateVolume got, less the keys that the provisioner adds.
     /// - Throws: `invalidArgument` naming the key, what it holds, and what it may hold.
@@ -63,6 +75,9 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
                     throw Self.refused(key, value, "a duration from 1s to 168h, such as 10m")
                 }
                 nodeLossTimeout = Int(duration.components.seconds)
+            case "inodeRatio": inodeRatio = try Self.inodeRatio(value)
+            case "reservedBlocksPercent": reservedBlocksPercent = try Self.reservedBlocksPercent(value)
+            case "journalSize": journalSize = try Self.journalSize(value)
             default:
                 throw PerSSDError(
                     .invalidArgument, "unknown StorageClass parameter '\(key.prefix(100))'",
@@ -93,7 +108,7 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         return bytes
     }
 
-    private static func refused(_ key: String, _ value: String, _ wanted: String) -> PerSSDError {
+    static func refused(_ key: String, _ value: String, _ wanted: String) -> PerSSDError {
         PerSSDError(
             .invalidArgument, "StorageClass parameter \(key) is '\(value.prefix(100))'", remedy: "give \(wanted)")
     }
