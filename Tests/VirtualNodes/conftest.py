@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import sys
 
 import pytest
@@ -10,14 +11,16 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "BlackBox"))
 
 from fixtures import binaries, seaweedfs, workplace  # noqa: E402, F401
-from image_cluster import ImageCluster  # noqa: E402
 from kernel import Kernel  # noqa: E402
 from node import Drive, VirtualNode, boot_all  # noqa: E402
+from pools import ImagePools, ThinPools  # noqa: E402
 
 MIB = 1 << 20
 
 
 def pytest_sessionstart(session):
+    # As an interrupt, so that the fixtures clear up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if os.geteuid() != 0:
         pytest.exit("virtual nodes show this machine's root: run these tests as root", returncode=3)
     for program in ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "lvm", "thin_delta", "mkfs.xfs", "mkfs.btrfs",
@@ -39,7 +42,8 @@ def nodes(workplace):
     kernel = Kernel(workplace)
     nodes = {
         name: VirtualNode(name, workplace / name, kernel, [
-            Drive("system", 128 * MIB), Drive("images", 2048 * MIB), *(Drive(f"pool-{n}", 1024 * MIB) for n in range(4)),
+            Drive("system", 640 * MIB), Drive("images", 2048 * MIB), *(Drive(f"pool-{n}", 1024 * MIB) for n in range(4)),
+            *(Drive(f"thin-{n}", 1024 * MIB) for n in range(4)), Drive("small", 256 * MIB),
         ])
         for name in ("node-a", "node-b")
     }
@@ -52,17 +56,33 @@ def nodes(workplace):
 
 
 @pytest.fixture(scope="session")
-def image_cluster(nodes, binaries, workplace, seaweedfs):
-    with ImageCluster(binaries, workplace, seaweedfs, nodes) as cluster:
-        yield cluster
+def pools(nodes, binaries, workplace, seaweedfs):
+    """A cluster for each kind of pool, on the same nodes."""
+    clusters = {kind.KIND: kind(binaries, workplace, seaweedfs, nodes) for kind in (ImagePools, ThinPools)}
+    yield clusters
+    for cluster in clusters.values():
+        cluster.__exit__()
+
+
+@pytest.fixture(scope="session", params=[ImagePools.KIND, ThinPools.KIND])
+def kind(request):
+    return request.param
 
 
 @pytest.fixture
-def cluster(request, image_cluster):
-    """Image pools, each on an XFS of a drive of its own. What a test that failed leaves is done away with."""
-    image_cluster.bring_up()
-    yield image_cluster
-    after_test(request, image_cluster)
+def cluster(request, kind, pools):
+    """Each kind of pool in turn. What a test that failed leaves is done away with."""
+    pools[kind].bring_up()
+    yield pools[kind]
+    after_test(request, pools[kind])
+
+
+@pytest.fixture
+def thin_pools(request, pools):
+    """As `cluster`, with pools of logical volumes alone."""
+    pools[ThinPools.KIND].bring_up()
+    yield pools[ThinPools.KIND]
+    after_test(request, pools[ThinPools.KIND])
 
 
 def after_test(request, cluster):

@@ -19,8 +19,6 @@ class Drive:
 
     serial: str
     size: int
-    # Further options of QEMU's -drive, such as "readonly=on".
-    options: str = ""
 
 
 class VirtualNode:
@@ -112,10 +110,9 @@ class VirtualNode:
             "-device", "virtio-net-pci,netdev=net,romfile=",
         ]
         for slot, drive in enumerate(self.drives.values(), start=1):
-            options = f",{drive.options}" if drive.options else ""
             command += [
                 "-drive", f"file={self.contents(drive.serial)},if=none,id=contents-{drive.serial},format=raw,"
-                          f"cache=unsafe,discard=unmap{options}",
+                          "cache=unsafe,discard=unmap",
                 "-device", f"pcie-root-port,id=slot-{slot},chassis={slot},slot={slot}",
                 "-device", self._device(drive, slot),
             ]

@@ -1,6 +1,7 @@
 """A controller on this machine, and node plugins in virtual nodes."""
 
 import pathlib
+import re
 import secrets
 import shutil
 import signal
@@ -52,17 +53,19 @@ class GuestPlugin(Plugin):
 class VirtualCluster(Cluster):
     """Targets and pools are paths in the nodes; `directory` is this machine's.
 
-    It stays up for many tests. A subclass says which pool its nodes have.
+    It stays up for many tests. A subclass says which pool its nodes have; one of them at a time has the nodes.
     """
 
     # What a node keeps is on a file system of a drive, as it has to outlive a loss of power.
     SYSTEM = pathlib.PurePosixPath("/mnt/system")
-    PODS = SYSTEM / "pods"
+    running = None
 
     def __init__(self, binaries, workplace, seaweedfs, nodes):
         directory = pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=workplace))
         super().__init__(binaries, directory, ([], seaweedfs.environment))
         self.nodes, self.seaweedfs = nodes, seaweedfs
+        self.place = self.SYSTEM / self.KIND
+        self.pods = self.place / "pods"
         self.new_bucket()
 
     def new_bucket(self):
@@ -80,6 +83,9 @@ class VirtualCluster(Cluster):
 
     def bring_up(self):
         """Starts what does not run, and sets the nodes' clocks."""
+        if VirtualCluster.running not in (None, self):
+            VirtualCluster.running.stop()
+        VirtualCluster.running = self
         if "controller" not in self.processes:
             self.start_controller()
         boot_all(self.nodes.values())
@@ -93,11 +99,11 @@ class VirtualCluster(Cluster):
     def start_node(self, name):
         node = self.nodes[name]
         self.mount_drive(node, "system", self.SYSTEM, "ext4")
-        node.run("mkdir", "-p", self.PODS, self.SYSTEM / "state")
+        node.run("mkdir", "-p", self.pods)
         self.processes[name] = GuestPlugin(node, [
             str(self.binaries / "perssd-node"), "--endpoint", f"tcp://0.0.0.0:{node.GUEST_PORT}", "--store",
             *self.node_store_arguments, "--cluster", "test", "--log-level", "debug", "--node-id", name,
-            "--state-directory", str(self.SYSTEM / "state"), *self.pool_arguments(node)], self.environment)
+            "--state-directory", str(self.place / "state"), *self.pool_arguments(node)], self.environment)
         return self.processes[name]
 
     @staticmethod
@@ -110,6 +116,10 @@ class VirtualCluster(Cluster):
             node.run(f"mkfs.{fs_type}", "-q", device)
         node.run("mkdir", "-p", place)
         node.run("mount", device, place)
+
+    def received(self, name):
+        """How many bytes a node's plugin has received from the store since it was started, as its log says."""
+        return int(re.findall(r"storeReceived=(\d+)", self.processes[name].text())[-1])
 
     def lose_power(self, name):
         """Cuts a node's power, and boots it again, up to the plugin."""
@@ -127,13 +137,16 @@ class VirtualCluster(Cluster):
         for node in self.nodes.values():
             node.kill()
             node.empty_drives()
+        VirtualCluster.running = None
         self.new_bucket()
 
     def stop(self):
-        for name, process in self.processes.items():
+        for process in self.processes.values():
             if not process.has_ended():
                 process.stop()
         self.processes.clear()
+        if VirtualCluster.running is self:
+            VirtualCluster.running = None
 
     def __exit__(self, *_):
         self.stop()
@@ -142,12 +155,12 @@ class VirtualCluster(Cluster):
     # Targets
 
     def target(self, node, pod):
-        return str(self.PODS / pod)
+        return str(self.pods / pod)
 
     def check_nothing_leaked_while_running(self):
         """What a test has unpublished is not mounted, nor is anything left of its targets."""
         for name, node in self.nodes.items():
-            assert node.run("ls", self.PODS).text.split() == []
+            assert node.run("ls", self.pods).text.split() == []
             table = node.read("/proc/self/mountinfo").decode()
             points = [line.split()[4] for line in table.splitlines()]
-            assert [point for point in points if point.startswith(f"{self.SYSTEM}/")] == []
+            assert [point for point in points if point.startswith(f"{self.place}/")] == []

@@ -1,0 +1,74 @@
+"""Drives and volume groups that cannot be used: each refused by name, with the reason, and nothing on them is changed."""
+
+import pytest
+
+from pools import ThinPools, lvm
+
+PROGRAM_SECONDS = 120
+
+
+def start(cluster, pool, first="true"):
+    """Starts a plugin with a pool that cannot be, beside the one that runs; returns its exit status and last words.
+
+    first: a command of the shell before that, in a mount namespace that ends with the plugin.
+    """
+    node = cluster.nodes["node-a"]
+    result = node.run(
+        "unshare", "--mount", "sh", "-c", f'{first} && exec "$@"', "sh",
+        cluster.binaries / "perssd-node", "--endpoint", "unix:///run/never.sock", "--store",
+        *cluster.node_store_arguments, "--cluster", "test", "--node-id", "other", "--state-directory", "/run/other",
+        "--pool", pool, check=False, timeout=PROGRAM_SECONDS, environment=cluster.environment)
+    return result.status, result.err.decode()
+
+
+@pytest.mark.parametrize("serial, reason", [
+    ("system", "is mounted at /mnt/system"),
+    ("small", "is too small"),
+    # Two pools that want the same drive.
+    ("thin-0", f"belongs to the volume group '{ThinPools.GROUP}'"),
+])
+def test_the_plugin_ends_where_a_drive_cannot_be_used(thin_pools, serial, reason):
+    device = thin_pools.nodes["node-a"].device(serial)
+    status, words = start(thin_pools, f"volumeGroup=other,drives={device},create=true")
+    assert status != 0 and f"the drive {device} cannot be used: it {reason}" in words, words
+
+
+def test_two_pools_cannot_have_one_volume_group(thin_pools):
+    status, words = start(thin_pools, f"volumeGroup={thin_pools.GROUP},name=second")
+    assert status != 0 and thin_pools.GROUP in words, words
+
+
+def test_tools_that_are_missing_or_too_old(thin_pools):
+    node = thin_pools.nodes["node-a"]
+    spare = node.device("pool-3")
+    pool = f"volumeGroup=other,drives={spare},create=true"
+    node.write("/run/old-lvm", b"#!/bin/sh\necho '  LVM version:     2.02.98(2) (2012-10-15)'\n")
+    node.run("chmod", "+x", "/run/old-lvm")
+    status, words = start(thin_pools, pool, first="mount --bind /run/old-lvm /usr/sbin/lvm")
+    assert status != 0 and "2.02.98" in words and "install lvm2" in words, words
+    status, words = start(thin_pools, pool, first="mount -t tmpfs tmpfs /usr/sbin")
+    assert status != 0 and "lvm" in words and "install" in words, words
+    assert node.run("blkid", "-p", spare, check=False).status == 2
+
+
+def test_tags_that_make_no_sense_cost_one_volume_and_not_the_pool(thin_pools):
+    node = thin_pools.nodes["node-a"]
+    odd, good = (thin_pools.create(name, size=64 << 20) for name in ("odd-tags", "good-tags"))
+    for volume in (odd, good):
+        path = thin_pools.publish(volume, "node-a")
+        node.write(path / "file", b"committed")
+        thin_pools.unpublish(volume, "node-a")
+    copy = f"{thin_pools.GROUP}/{thin_pools.copy_name(odd)}"
+    assert thin_pools.processes["node-a"].stop() == 0
+    lvm(node, "lvchange", "--deltag", "perssd.generation=1", "--addtag", "perssd.generation=first", copy)
+    thin_pools.restart("node-a")
+    assert "is not as PerSSD left it" in thin_pools.processes["node-a"].text()
+    path = thin_pools.publish(good, "node-a")
+    assert node.read(path / "file") == b"committed"
+    thin_pools.unpublish(good, "node-a")
+    # The copy is left alone, whatever is asked for; the bucket has the volume, and another node serves it.
+    assert thin_pools.copy_name(odd) in thin_pools.copies("node-a")
+    path = thin_pools.publish(odd, "node-b")
+    assert thin_pools.nodes["node-b"].read(path / "file") == b"committed"
+    thin_pools.unpublish(odd, "node-b")
+    lvm(node, "lvremove", "--yes", copy)
