@@ -103,9 +103,11 @@ extension LocalVolumeWork {
         }
         if copy == nil {
             record = newRecord(listing)
-            progress.enter("making room in pool \(environment.pool.name)")
-            try await environment.makeRoom(record.sizeBytes)
-            _ = try await environment.pool.create(record)
+            let pool = try environment.pools.required(listing.record.parameters.pool, for: volume.rawValue)
+            memory.withLock { $0.pool = pool }
+            progress.enter("making room in pool \(pool.name)")
+            try await environment.makeRoom(record.sizeBytes, pool)
+            _ = try await pool.create(record)
             environment.poolChanged()
         }
         record.generation = newest?.number ?? 0
@@ -123,7 +125,7 @@ extension LocalVolumeWork {
             }
             record.lastUsed = environment.now
             if record.state == .clean {
-                try await environment.pool.keepCopy(volume.rawValue, asBaseFor: record.generation)
+                try await pool.keepCopy(volume.rawValue, asBaseFor: record.generation)
                 try await save(record)
             } else {
                 memory.withLock { $0.copy = record }
@@ -184,13 +186,13 @@ extension LocalVolumeWork {
 
     /// The volume's device, for as long as it is attached.
     func attach() async throws -> FilePath {
-        let device = try await environment.pool.attach(volume.rawValue)
+        let device = try await pool.attach(volume.rawValue)
         memory.withLock { $0.device = device }
         return device
     }
 
     func detach() async throws {
-        try await environment.pool.detach(volume.rawValue)
+        try await pool.detach(volume.rawValue)
         memory.withLock { $0.device = nil }
     }
 

@@ -15,6 +15,8 @@ final class LocalVolumeWork: VolumeWork {
 
     /// What is known without asking the pool or the bucket.
     struct Memory: Sendable {
+        /// The pool that has the local copy, or is to have it.
+        var pool: (any VolumePool)?
         /// The record of the local copy as it is on disk.
         var copy: CopyRecord?
         /// The local copy's block device, while it is attached.
@@ -27,22 +29,35 @@ final class LocalVolumeWork: VolumeWork {
         var newest: GenerationRecord?
     }
 
-    init(_ volume: VolumeID, found: LocalCopy?, environment: NodeEnvironment) {
+    /// - Parameter pool: where the local copy was found.
+    init(_ volume: VolumeID, found: LocalCopy?, in pool: (any VolumePool)?, environment: NodeEnvironment) {
         self.volume = volume
         self.environment = environment
-        memory = Mutex(Memory(copy: found?.record, device: found?.device))
+        memory = Mutex(Memory(pool: pool, copy: found?.record, device: found?.device))
+    }
+
+    /// The pool of the local copy.
+    ///
+    /// - Throws: `internal` where the volume has none here.
+    var pool: any VolumePool {
+        get throws {
+            guard let pool = memory.withLock({ $0.pool }) else {
+                throw PerSSDError(.internal, "volume \(volume) has no local copy")
+            }
+            return pool
+        }
     }
 
     var copy: CopyRecord? { memory.withLock { $0.copy } }
 
     /// Makes a record durable, then remembers it.
     func save(_ record: CopyRecord) async throws {
-        try await environment.pool.save(record)
+        try await pool.save(record)
         memory.withLock { $0.copy = record }
     }
 
     func removeCopy() async throws {
-        try await environment.pool.remove(volume.rawValue)
+        try await pool.remove(volume.rawValue)
         memory.withLock { ($0.copy, $0.device) = (nil, nil) }
         environment.poolChanged()
     }

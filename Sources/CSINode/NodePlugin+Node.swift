@@ -11,11 +11,9 @@ extension NodePlugin: NodeService {
     private static let pathLimit = 4095
 
     public func nodeGetInfo(_ request: NodeGetInfoRequest, context: RPCContext) async throws -> NodeGetInfoResponse {
-        NodeGetInfoResponse(
-            nodeID: node.node,
-            accessibleTopology: Topology(segments: [
-                Driver.TopologyKey.node: node.node, Driver.TopologyKey.pool: pool.name,
-            ]))
+        var segments = [Driver.TopologyKey.node: node.node]
+        for pool in pools.all { segments[Driver.TopologyKey.pool(pool.name)] = Driver.TopologyKey.poolValue }
+        return NodeGetInfoResponse(nodeID: node.node, accessibleTopology: Topology(segments: segments))
     }
 
     public func nodeGetCapabilities(

@@ -44,7 +44,7 @@ extension LocalVolumeWork {
         in cut: Cut, since parent: GenerationRecord?, record: CopyRecord
     ) async throws -> ChangedRanges {
         guard let parent, parent.number == record.generation,
-            let ranges = try await environment.pool.changes(in: cut, since: parent.number)
+            let ranges = try await pool.changes(in: cut, since: parent.number)
         else { return .unknown }
         return .only(ranges)
     }
@@ -53,7 +53,7 @@ extension LocalVolumeWork {
     /// such thing, and whole blocks are sent.
     private func base(for parent: GenerationRecord?, record: CopyRecord) async throws -> FileBlockSource? {
         guard let parent, parent.number == record.generation,
-            let path = try await environment.pool.base(of: volume.rawValue, for: parent.number)
+            let path = try await pool.base(of: volume.rawValue, for: parent.number)
         else { return nil }
         do {
             return try await BlockingPool.shared.run { try FileBlockSource(path: path) }
