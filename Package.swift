@@ -63,12 +63,12 @@ let package = Package(
         // Swift, with no knowledge of volumes.
         module("Errors"),
         module("Units"),
-        module("Blocking", ["Errors"]),
+        module("Blocking", ["CLinux", "Errors"]),
         module("LinuxSystem", ["CLinux", "Errors", systemPackage]),
         module("Commands", ["Errors", subprocess, systemPackage]),
         module("Digests", ["CCrypto", "Errors"]),
         module("Zstandard", ["CZstd", "Errors"]),
-        module("HTTP", ["CCurl", "Errors"]),
+        module("HTTP", ["CCurl", "Errors", "Blocking"]),
         module("RPC", ["CGRPC", "Errors", "Blocking"]),
 
         // What PerSSD is.
