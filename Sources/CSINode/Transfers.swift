@@ -43,7 +43,11 @@ extension LocalVolumeWork {
     private func changes(
         in cut: Cut, since parent: GenerationRecord?, record: CopyRecord
     ) async throws -> ChangedRanges {
-        guard let parent, parent.number == record.generation,
+        guard let parent else {
+            // Outside of what is allocated there are zeros, as in no parent at all.
+            return try await pool.allocatedRanges(of: cut).map { .only($0) } ?? .unknown
+        }
+        guard parent.number == record.generation,
             let ranges = try await pool.changes(in: cut, since: parent.number)
         else { return .unknown }
         return .only(ranges)

@@ -34,10 +34,7 @@ struct PerssdNode: AsyncParsableCommand {
         let settings = process.settings
         var pools: [any VolumePool] = []
         for pool in settings.pools {
-            pools.append(
-                try await ImagePool.open(
-                    name: pool.name, directory: FilePath(pool.directory),
-                    options: ImagePool.Options(size: pool.sizeBytes), logger: process.logger))
+            pools.append(try await PoolOpening.open(pool, logger: process.logger))
         }
         return try NodePlugin(
             node: try NodeReference(cluster: settings.cluster, node: settings.nodeID),
