@@ -181,8 +181,9 @@ let package = Package(
         tests(
             "CSINodeTests",
             [
-                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport", logging,
-                systemPackage,
+                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors",
+                "TestSupport",
+                logging, systemPackage,
             ]),
         tests(
             "CommandLineTests",
