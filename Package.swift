@@ -187,8 +187,8 @@ let package = Package(
         tests(
             "CSINodeTests",
             [
-                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport",
-                "DeviceTestSupport", logging, systemPackage,
+                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors",
+                "TestSupport", "DeviceTestSupport", logging, systemPackage,
             ]),
         tests(
             "CommandLineTests",

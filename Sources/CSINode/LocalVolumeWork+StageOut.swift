@@ -49,12 +49,12 @@ extension LocalVolumeWork {
             progress.enter("committing")
             let committed = try await commit(
                 staged, of: record, parent: parent, head: head, cutAt: cutAt, isClosing: isClosing)
-            var record = copy ?? record
-            record.generation = committed.generation
-            record.state = committed.isClosed ? .clean : .dirty
-            record.lastUsed = environment.now
             try await pool.keep(cut, asBaseFor: committed.generation)
-            try await save(record)
+            try await update { [now = environment.now] in
+                $0.generation = committed.generation
+                $0.state = committed.isClosed ? .clean : .dirty
+                $0.lastUsed = now
+            }
             environment.poolChanged()
         } catch {
             try? await pool.discard(cut)

@@ -12,6 +12,9 @@ final class LocalVolumeWork: VolumeWork {
     let volume: VolumeID
     let environment: NodeEnvironment
     let memory: Mutex<Memory>
+    /// Access work and the stage-out beside it change the copy's record one after the other, so that neither undoes what
+    /// the other wrote.
+    let recordChanges = Permits(1)
 
     /// What is known without asking the pool or the bucket.
     struct Memory: Sendable {
@@ -21,7 +24,7 @@ final class LocalVolumeWork: VolumeWork {
         var copy: CopyRecord?
         /// The local copy's block device, while it is attached.
         var device: FilePath?
-        /// What the volume is; the record of an incarnation does not change.
+        /// What the volume is; of an incarnation, only the capacity changes, which is never taken from here.
         var volume: VolumeRecord?
         /// The head as this node last wrote or read it.
         var head: Versioned<Head>?
@@ -54,6 +57,15 @@ final class LocalVolumeWork: VolumeWork {
     func save(_ record: CopyRecord) async throws {
         try await pool.save(record)
         memory.withLock { $0.copy = record }
+    }
+
+    /// Changes the record of the local copy, durably.
+    func update(_ change: @Sendable (inout CopyRecord) -> Void) async throws {
+        try await recordChanges.run {
+            guard var record = copy else { throw PerSSDError(.internal, "volume \(volume) has no local copy") }
+            change(&record)
+            try await save(record)
+        }
     }
 
     func removeCopy() async throws {

@@ -108,15 +108,29 @@ actor NodeVolumes {
     func usage(of id: VolumeID, at path: String) async throws -> VolumeUsageReport {
         guard let entry = volumes[id],
             let publication = await entry.actor.targets.first(where: { $0.path == path })
-        else {
-            throw PerSSDError(
-                .notFound, "volume \(id) is not published at \(path) on node \(environment.node.node)",
-                remedy: "publish it there first")
-        }
+        else { throw notPublished(id, path) }
         switch publication.access {
         case .block: return .device(bytes: entry.work.copy?.sizeBytes ?? 0)
         case .mount: return .fileSystem(try await environment.publisher.stats(of: id.rawValue))
         }
+    }
+
+    /// Makes a published volume as large as it is to be.
+    ///
+    /// - Returns: its size then, in bytes.
+    /// - Throws: `notFound` where it is not published at the path.
+    func expand(
+        _ id: VolumeID, _ wanted: Expansion, until deadline: ContinuousClock.Instant
+    ) async throws -> UInt64 {
+        guard let entry = volumes[id] else { throw notPublished(id, wanted.path) }
+        try await entry.actor.expand(wanted, until: deadline)
+        return entry.work.copy?.sizeBytes ?? 0
+    }
+
+    private func notPublished(_ id: VolumeID, _ path: String) -> PerSSDError {
+        PerSSDError(
+            .notFound, "volume \(id) is not published at \(path) on node \(environment.node.node)",
+            remedy: "publish it there first")
     }
 
     /// The volume's actor; made now if need be.

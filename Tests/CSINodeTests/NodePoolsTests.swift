@@ -85,6 +85,17 @@ import Testing
         try await node.unpublish(second)
     }
 
+    @Test func whatIsNotHereIsUnpublishedAllTheSame() async throws {
+        let harness = try await NodeHarness()
+        let node = try await harness.node("a", more: ["scratch"])
+        let volume = try await harness.volume("never")
+        try await node.unpublish(volume)
+        let gone = try await harness.volume("gone", parameters: ["pool": "scratch"])
+        try await node.publish(gone)
+        try await node.unpublish(gone)
+        try await node.unpublish(gone)
+    }
+
     @Test func theNodeTellsOfAllItsPools() async throws {
         let node = try await NodeHarness().node("a", more: ["scratch"])
         let info = try await node.plugin.nodeGetInfo(NodeGetInfoRequest(), context: node.context())
