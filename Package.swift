@@ -63,12 +63,12 @@ let package = Package(
         // Swift, with no knowledge of volumes.
         module("Errors"),
         module("Units"),
-        module("Blocking", ["Errors"]),
+        module("Blocking", ["CLinux", "Errors"]),
         module("LinuxSystem", ["CLinux", "Errors", systemPackage]),
         module("Commands", ["Errors", subprocess, systemPackage]),
         module("Digests", ["CCrypto", "Errors"]),
         module("Zstandard", ["CZstd", "Errors"]),
-        module("HTTP", ["CCurl", "Errors"]),
+        module("HTTP", ["CCurl", "Errors", "Blocking"]),
         module("RPC", ["CGRPC", "Errors", "Blocking"]),
 
         // What PerSSD is.
@@ -103,7 +103,7 @@ let package = Package(
         .executableTarget(
             name: "perssd-node",
             dependencies: [
-                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser,
+                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser, logging,
                 systemPackage,
             ],
             swiftSettings: swiftSettings),
@@ -141,6 +141,12 @@ let package = Package(
             name: "local-volumes-crash-helper", dependencies: ["LocalVolumes", "KillAtCall", logging, systemPackage],
             path: "Tests/LocalVolumesCrashHelper", swiftSettings: swiftSettings),
 
+        // Runs in virtual machines, too, where there is device-mapper.
+        .executableTarget(
+            name: "pool-conformance",
+            dependencies: ["LocalVolumes", "LinuxSystem", "Errors", argumentParser, logging, systemPackage],
+            path: "Tests/PoolConformance", swiftSettings: swiftSettings),
+
         tests("TestSupportTests", ["TestSupport"]),
         tests("ErrorsTests", ["Errors"]),
         .target(
@@ -169,8 +175,8 @@ let package = Package(
         tests(
             "LocalVolumesTests",
             [
-                "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper", "Errors",
-                logging, systemPackage,
+                "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper",
+                "pool-conformance", "Errors", logging, systemPackage,
             ]),
         tests(
             "CSIControllerTests",
@@ -181,8 +187,8 @@ let package = Package(
         tests(
             "CSINodeTests",
             [
-                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "Errors", "TestSupport",
-                "DeviceTestSupport", logging, systemPackage,
+                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors",
+                "TestSupport", "DeviceTestSupport", logging, systemPackage,
             ]),
         tests(
             "CommandLineTests",

@@ -52,11 +52,7 @@ private final class Threads: @unchecked Sendable {
             condition.signal()
         } else {
             count += 1
-            Thread {
-                // Only a thread that runs has a name in the kernel, too.
-                Thread.current.name = self.label
-                self.serve()
-            }.start()
+            NamedThread.start(label) { self.serve() }
         }
     }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -115,6 +116,8 @@ int clinux_punch_hole(int descriptor, int64_t offset, int64_t length) {
 int clinux_start_writing(int descriptor, int64_t offset, int64_t length) {
     return sync_file_range(descriptor, offset, length, SYNC_FILE_RANGE_WRITE);
 }
+
+int clinux_name_thread(const char *name) { return prctl(PR_SET_NAME, name); }
 
 int clinux_direct_flag(void) { return O_DIRECT; }
 

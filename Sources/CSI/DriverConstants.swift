@@ -7,8 +7,13 @@ public enum Driver {
     public enum TopologyKey {
         /// The node's name, which is also its id.
         public static let node = "topology.csi.perssd.io/node"
-        /// The name of the node's pool. Volumes can be used on every node of their pool.
-        public static let pool = "topology.csi.perssd.io/pool"
+        /// That a node has a pool. Volumes can be used on every node that has theirs. A key for each pool, as a node may have
+        /// several, and a key has one value.
+        public static func pool(_ name: String) -> String { poolPrefix + name }
+        /// What such a key begins with; the pool's name follows.
+        public static let poolPrefix = "pool.csi.perssd.io/"
+        /// The value of each such key.
+        public static let poolValue = "true"
     }
 
     /// Keys of a volume's context, which comes with every later call about the volume.

@@ -13,7 +13,7 @@ extension ControllerPlugin {
     ) async throws -> ControllerGetCapabilitiesResponse {
         let calls: [ControllerServiceCapability.RPC.Kind] = [
             .createDeleteVolume, .publishUnpublishVolume, .listVolumes, .listVolumesPublishedNodes, .getCapacity,
-            .singleNodeMultiWriter, .publishReadonly,
+            .singleNodeMultiWriter, .publishReadonly, .expandVolume,
         ]
         return ControllerGetCapabilitiesResponse(
             capabilities: calls.map {

@@ -93,7 +93,9 @@ extension ControllerPlugin {
         Volume(
             capacityBytes: Int64(clamping: record.capacityBytes), volumeID: record.volume.rawValue,
             volumeContext: Self.context(of: record),
-            accessibleTopology: [Topology(segments: [Driver.TopologyKey.pool: record.parameters.pool])])
+            accessibleTopology: [
+                Topology(segments: [Driver.TopologyKey.pool(record.parameters.pool): Driver.TopologyKey.poolValue])
+            ])
     }
 
     static func context(of record: VolumeRecord) -> [String: String] {

@@ -17,7 +17,7 @@ struct Placement {
         self.nodes = nodes
         candidates = nodes.compactMap { node in
             guard let report = node.pool(pool) else { return nil }
-            guard topologies.isEmpty || topologies.contains(where: { $0.contains(node, pool) }) else { return nil }
+            guard topologies.isEmpty || topologies.contains(where: { $0.contains(node) }) else { return nil }
             return (node, report)
         }
     }
@@ -52,14 +52,13 @@ struct Placement {
 }
 
 extension Topology {
-    /// Whether a volume of a pool is accessible here on a node. A key that no node of this plugin has never matches.
-    fileprivate func contains(_ node: NodeRecord, _ pool: String) -> Bool {
+    /// Whether a node is here. A key that no node of this plugin has never matches.
+    fileprivate func contains(_ node: NodeRecord) -> Bool {
         segments.allSatisfy { key, value in
-            switch key {
-            case Driver.TopologyKey.node: node.node.node == value
-            case Driver.TopologyKey.pool: value == pool
-            default: false
-            }
+            if key == Driver.TopologyKey.node { return node.node.node == value }
+            let prefix = Driver.TopologyKey.poolPrefix
+            guard key.hasPrefix(prefix), value == Driver.TopologyKey.poolValue else { return false }
+            return node.pool(String(key.dropFirst(prefix.count))) != nil
         }
     }
 }

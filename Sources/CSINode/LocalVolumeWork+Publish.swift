@@ -12,7 +12,7 @@ extension LocalVolumeWork {
         do {
             try await makeCurrent(request, isFirst: isFirst, progress: progress, opened: opened)
             progress.enter("mounting")
-            try await mount(request.publication)
+            try await mount(request.publication, progress: progress)
         } catch {
             // Nothing of a publish that failed stays mounted: the caller may never come back.
             if isFirst { try? await putAway() }
@@ -47,11 +47,15 @@ extension LocalVolumeWork {
                 if copy?.state == .dirty { try await removeCopy() }
                 continue
             }
-            guard var record = copy else { throw PerSSDError(.internal, "volume \(volume) has no local copy") }
-            record.state = .dirty
-            record.epoch = head.value.epoch
-            record.lastUsed = environment.now
-            try await save(record)
+            try await update { [now = environment.now] in
+                $0.state = .dirty
+                $0.epoch = head.value.epoch
+                $0.lastUsed = now
+            }
+            // Where a pod has it already, growing is NodeExpandVolume's.
+            if isFirst, let copy, copy.sizeBytes < listing.record.capacityBytes {
+                try await growCopy(to: listing.record.capacityBytes, progress: progress)
+            }
             return
         }
     }
@@ -91,21 +95,29 @@ extension LocalVolumeWork {
             if record.state == .dirty || record.generation == newest?.number { return }
         }
         let target = try await self.record(of: newest)
+        // The generation may be of an expansion that came after the record was read.
+        let size = max(listing.record.capacityBytes, target?.map.capacityBytes ?? 0)
         var have: MapRoot?
         var record: CopyRecord
         if var older = copy {
             have = older.state == .clean ? try await generation(heldBy: older, in: listing.head)?.map : nil
+            if have != nil, older.sizeBytes < size {
+                try await growCopy(to: size, progress: progress)
+                older.sizeBytes = size
+            }
             older.state = .restoring
             record = older
             if have == nil { try await removeCopy() }
         } else {
-            record = newRecord(listing)
+            record = newRecord(listing, size)
         }
         if copy == nil {
-            record = newRecord(listing)
-            progress.enter("making room in pool \(environment.pool.name)")
-            try await environment.makeRoom(record.sizeBytes)
-            _ = try await environment.pool.create(record)
+            record = newRecord(listing, size)
+            let pool = try environment.pools.required(listing.record.parameters.pool, for: volume.rawValue)
+            memory.withLock { $0.pool = pool }
+            progress.enter("making room in pool \(pool.name)")
+            try await environment.makeRoom(record.sizeBytes, pool)
+            _ = try await pool.create(record)
             environment.poolChanged()
         }
         record.generation = newest?.number ?? 0
@@ -123,7 +135,7 @@ extension LocalVolumeWork {
             }
             record.lastUsed = environment.now
             if record.state == .clean {
-                try await environment.pool.keepCopy(volume.rawValue, asBaseFor: record.generation)
+                try await pool.keepCopy(volume.rawValue, asBaseFor: record.generation)
                 try await save(record)
             } else {
                 memory.withLock { $0.copy = record }
@@ -136,10 +148,10 @@ extension LocalVolumeWork {
         }
     }
 
-    private func newRecord(_ listing: VolumeListing) -> CopyRecord {
+    private func newRecord(_ listing: VolumeListing, _ size: UInt64) -> CopyRecord {
         CopyRecord(
             volume: volume.rawValue, incarnation: listing.record.incarnation.rawValue, lineage: listing.record.lineage,
-            epoch: listing.head.epoch, generation: 0, state: .restoring, sizeBytes: listing.record.capacityBytes,
+            epoch: listing.head.epoch, generation: 0, state: .restoring, sizeBytes: size,
             lastUsed: environment.now)
     }
 
@@ -154,7 +166,7 @@ extension LocalVolumeWork {
                 journalBytes: parameters.journalSize))
     }
 
-    private func mount(_ publication: Publication) async throws {
+    private func mount(_ publication: Publication, progress: WorkProgress) async throws {
         let publisher = environment.publisher
         let device = try await attach()
         switch publication.access {
@@ -163,10 +175,16 @@ extension LocalVolumeWork {
             var options = try MountOptions(parsing: flags ?? [])
             // What nobody here may write stays the generation that it is, to the last bit.
             if copy?.state == .clean { options.isReadOnly = true }
+            var grows = false
             if try await publisher.stagedPath(of: volume.rawValue) == nil {
                 try await environment.fileSystems.prepareForMount(kind, on: device)
+                if !options.isReadOnly { grows = try await environment.fileSystems.canGrow(kind, on: device) }
             }
-            _ = try await publisher.stage(volume.rawValue, device: device, kind: kind, options: options)
+            // The volume was expanded since its file system was made, or last grew. ext4 can do it now, the others mounted.
+            if grows { progress.enter("growing the \(kind.rawValue)") }
+            if grows, kind == .ext4 { try await environment.fileSystems.grow(kind, on: device, mountedAt: nil) }
+            let path = try await publisher.stage(volume.rawValue, device: device, kind: kind, options: options)
+            if grows, kind != .ext4 { try await environment.fileSystems.grow(kind, on: device, mountedAt: path) }
             try await publisher.publish(volume.rawValue, at: publication.path, readOnly: publication.isReadOnly)
         case .block:
             try await publisher.publishDevice(device, at: publication.path, readOnly: publication.isReadOnly)
@@ -184,13 +202,15 @@ extension LocalVolumeWork {
 
     /// The volume's device, for as long as it is attached.
     func attach() async throws -> FilePath {
-        let device = try await environment.pool.attach(volume.rawValue)
+        let device = try await pool.attach(volume.rawValue)
         memory.withLock { $0.device = device }
         return device
     }
 
+    /// Lets the volume's device go; fine where there is none.
     func detach() async throws {
-        try await environment.pool.detach(volume.rawValue)
+        guard copy != nil else { return }
+        try await pool.detach(volume.rawValue)
         memory.withLock { $0.device = nil }
     }
 

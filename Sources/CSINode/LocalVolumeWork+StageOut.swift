@@ -39,7 +39,7 @@ extension LocalVolumeWork {
         _ record: CopyRecord, head: Versioned<Head>, progress: WorkProgress,
         cutMade: @Sendable (_ isIndependent: Bool) async -> Void, isClosing: @Sendable () async -> Bool
     ) async throws {
-        let pool = environment.pool
+        let pool = try self.pool
         let cut = try await pool.cut(volume.rawValue)
         let cutAt = environment.catalog.time
         await cutMade(cut.isIndependent)
@@ -49,12 +49,12 @@ extension LocalVolumeWork {
             progress.enter("committing")
             let committed = try await commit(
                 staged, of: record, parent: parent, head: head, cutAt: cutAt, isClosing: isClosing)
-            var record = copy ?? record
-            record.generation = committed.generation
-            record.state = committed.isClosed ? .clean : .dirty
-            record.lastUsed = environment.now
             try await pool.keep(cut, asBaseFor: committed.generation)
-            try await save(record)
+            try await update { [now = environment.now] in
+                $0.generation = committed.generation
+                $0.state = committed.isClosed ? .clean : .dirty
+                $0.lastUsed = now
+            }
             environment.poolChanged()
         } catch {
             try? await pool.discard(cut)
@@ -136,7 +136,7 @@ extension LocalVolumeWork {
     /// Stages out what a fenced node had written, under its own name, and lets the local copy go.
     func keepAsBranch(_ record: CopyRecord, _ listing: VolumeListing, progress: WorkProgress) async throws {
         progress.enter("keeping uncommitted work as a branch")
-        let pool = environment.pool
+        let pool = try self.pool
         let cut = try await pool.cut(volume.rawValue)
         let cutAt = environment.catalog.time
         do {

@@ -12,14 +12,19 @@ final class LocalVolumeWork: VolumeWork {
     let volume: VolumeID
     let environment: NodeEnvironment
     let memory: Mutex<Memory>
+    /// Access work and the stage-out beside it change the copy's record one after the other, so that neither undoes what
+    /// the other wrote.
+    let recordChanges = Permits(1)
 
     /// What is known without asking the pool or the bucket.
     struct Memory: Sendable {
+        /// The pool that has the local copy, or is to have it.
+        var pool: (any VolumePool)?
         /// The record of the local copy as it is on disk.
         var copy: CopyRecord?
         /// The local copy's block device, while it is attached.
         var device: FilePath?
-        /// What the volume is; the record of an incarnation does not change.
+        /// What the volume is; of an incarnation, only the capacity changes, which is never taken from here.
         var volume: VolumeRecord?
         /// The head as this node last wrote or read it.
         var head: Versioned<Head>?
@@ -27,22 +32,44 @@ final class LocalVolumeWork: VolumeWork {
         var newest: GenerationRecord?
     }
 
-    init(_ volume: VolumeID, found: LocalCopy?, environment: NodeEnvironment) {
+    /// - Parameter pool: where the local copy was found.
+    init(_ volume: VolumeID, found: LocalCopy?, in pool: (any VolumePool)?, environment: NodeEnvironment) {
         self.volume = volume
         self.environment = environment
-        memory = Mutex(Memory(copy: found?.record, device: found?.device))
+        memory = Mutex(Memory(pool: pool, copy: found?.record, device: found?.device))
+    }
+
+    /// The pool of the local copy.
+    ///
+    /// - Throws: `internal` where the volume has none here.
+    var pool: any VolumePool {
+        get throws {
+            guard let pool = memory.withLock({ $0.pool }) else {
+                throw PerSSDError(.internal, "volume \(volume) has no local copy")
+            }
+            return pool
+        }
     }
 
     var copy: CopyRecord? { memory.withLock { $0.copy } }
 
     /// Makes a record durable, then remembers it.
     func save(_ record: CopyRecord) async throws {
-        try await environment.pool.save(record)
+        try await pool.save(record)
         memory.withLock { $0.copy = record }
     }
 
+    /// Changes the record of the local copy, durably.
+    func update(_ change: @Sendable (inout CopyRecord) -> Void) async throws {
+        try await recordChanges.run {
+            guard var record = copy else { throw PerSSDError(.internal, "volume \(volume) has no local copy") }
+            change(&record)
+            try await save(record)
+        }
+    }
+
     func removeCopy() async throws {
-        try await environment.pool.remove(volume.rawValue)
+        try await pool.remove(volume.rawValue)
         memory.withLock { ($0.copy, $0.device) = (nil, nil) }
         environment.poolChanged()
     }

@@ -8,15 +8,15 @@ import Persistence
 struct NodeEnvironment: Sendable {
     var node: NodeReference
     var catalog: Catalog
-    var pool: any VolumePool
+    var pools: NodePools
     var publisher: Publisher
     var fileSystems: FileSystems
     var logger: Logger
     /// How many transfers run at once; each has its own bound of memory.
     var transfers: Permits
-    /// Evicts idle local copies until the pool has this many bytes free; throws `resourceExhausted` where it cannot.
-    var makeRoom: @Sendable (_ bytes: UInt64) async throws -> Void
-    /// Called after what the pool has free has changed.
+    /// Evicts idle local copies until a pool has this many bytes free; throws `resourceExhausted` where it cannot.
+    var makeRoom: @Sendable (_ bytes: UInt64, _ pool: any VolumePool) async throws -> Void
+    /// Called after what a pool has free has changed.
     var poolChanged: @Sendable () -> Void
 }
 

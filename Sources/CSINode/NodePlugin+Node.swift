@@ -11,17 +11,15 @@ extension NodePlugin: NodeService {
     private static let pathLimit = 4095
 
     public func nodeGetInfo(_ request: NodeGetInfoRequest, context: RPCContext) async throws -> NodeGetInfoResponse {
-        NodeGetInfoResponse(
-            nodeID: node.node,
-            accessibleTopology: Topology(segments: [
-                Driver.TopologyKey.node: node.node, Driver.TopologyKey.pool: pool.name,
-            ]))
+        var segments = [Driver.TopologyKey.node: node.node]
+        for pool in pools.all { segments[Driver.TopologyKey.pool(pool.name)] = Driver.TopologyKey.poolValue }
+        return NodeGetInfoResponse(nodeID: node.node, accessibleTopology: Topology(segments: segments))
     }
 
     public func nodeGetCapabilities(
         _ request: NodeGetCapabilitiesRequest, context: RPCContext
     ) async throws -> NodeGetCapabilitiesResponse {
-        let kinds: [NodeServiceCapability.RPC.Kind] = [.getVolumeStats, .singleNodeMultiWriter]
+        let kinds: [NodeServiceCapability.RPC.Kind] = [.getVolumeStats, .singleNodeMultiWriter, .expandVolume]
         return NodeGetCapabilitiesResponse(
             capabilities: kinds.map { NodeServiceCapability(type: .rpc(NodeServiceCapability.RPC(type: $0))) })
     }
@@ -72,6 +70,24 @@ extension NodePlugin: NodeService {
     /// The volume's parameter. Where it cannot be known now, the stage-out, which needs the bucket too, is waited for.
     private func stagesOutInBackground(_ id: VolumeID) async -> Bool {
         (try? await volumes.record(of: id))?.parameters.stageOut == .background
+    }
+
+    public func nodeExpandVolume(
+        _ request: NodeExpandVolumeRequest, context: RPCContext
+    ) async throws -> NodeExpandVolumeResponse {
+        try RequestChecks.required(request.volumeID, "volume_id")
+        try RequestChecks.required(request.volumePath, "volume_path", limit: Self.pathLimit)
+        if let capability = request.volumeCapability {
+            try CapabilityRules.wellFormed(capability, "volume_capability")
+            try CapabilityRules.supported(capability)
+        }
+        let range = request.capacityRange ?? CapacityRange()
+        let id = try VolumeID(requested: request.volumeID)
+        let path = try await resolved(request.volumePath, tolerating: [.notFound, .invalidArgument])
+        let bytes = try await volumes.expand(
+            id, Expansion(path: path, requiredBytes: range.requiredBytes, limitBytes: range.limitBytes),
+            until: patience(context))
+        return NodeExpandVolumeResponse(capacityBytes: Int64(clamping: bytes))
     }
 
     public func nodeGetVolumeStats(

@@ -11,7 +11,7 @@ import RPC
 public final class NodePlugin: Sendable {
     let node: NodeReference
     let catalog: Catalog
-    let pool: any VolumePool
+    let pools: NodePools
     let publisher: Publisher
     let volumes: NodeVolumes
     let version: String
@@ -20,16 +20,19 @@ public final class NodePlugin: Sendable {
     let health: PluginHealth
 
     /// - Parameters:
+    ///   - pools: one or more, each with a name of its own.
     ///   - version: as GetPluginInfo tells it.
     ///   - concurrentTransfers: stage-outs and restores at once, each within 256 MiB of memory.
     ///   - reportInterval: how often this node's record is written, at the least.
+    /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
-        node: NodeReference, catalog: Catalog, pool: any VolumePool, publisher: Publisher, version: String,
+        node: NodeReference, catalog: Catalog, pools: [any VolumePool], publisher: Publisher, version: String,
         concurrentTransfers: Int = 2, reportInterval: Duration = .seconds(30), logger: Logger
-    ) {
+    ) throws {
+        let pools = try NodePools(pools)
         self.node = node
         self.catalog = catalog
-        self.pool = pool
+        self.pools = pools
         self.publisher = publisher
         self.version = version
         self.logger = logger
@@ -37,22 +40,22 @@ public final class NodePlugin: Sendable {
         self.reporter = reporter
         health = PluginHealth {
             try await catalog.store.check()
-            try await pool.check()
+            try await pools.check()
         }
         volumes = NodeVolumes(
-            node: node, catalog: catalog, pool: pool, publisher: publisher, concurrentTransfers: concurrentTransfers,
+            node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
             logger: logger, poolChanged: { reporter.poolChanged() })
     }
 
     /// Takes up what an earlier process left, and tells the bucket of this node. To be called once, before serving.
     public func start() async throws {
         try await volumes.recover()
-        try await reporter.report([try await volumes.poolReport()])
+        try await reporter.report(try await volumes.poolReports())
     }
 
     /// Keeps this node's record fresh until the task is cancelled.
     public func run() async {
-        await reporter.run { [volumes] in [try await volumes.poolReport()] }
+        await reporter.run { [volumes] in try await volumes.poolReports() }
     }
 
     /// The identity and node services, for a server.

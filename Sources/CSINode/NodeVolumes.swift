@@ -18,36 +18,44 @@ actor NodeVolumes {
     }
 
     init(
-        node: NodeReference, catalog: Catalog, pool: any VolumePool, publisher: Publisher, concurrentTransfers: Int,
+        node: NodeReference, catalog: Catalog, pools: NodePools, publisher: Publisher, concurrentTransfers: Int,
         logger: Logger, poolChanged: @escaping @Sendable () -> Void
     ) {
         environment = NodeEnvironment(
-            node: node, catalog: catalog, pool: pool, publisher: publisher, fileSystems: FileSystems(), logger: logger,
-            transfers: Permits(concurrentTransfers), makeRoom: { _ in }, poolChanged: poolChanged)
+            node: node, catalog: catalog, pools: pools, publisher: publisher, fileSystems: FileSystems(),
+            logger: logger, transfers: Permits(concurrentTransfers), makeRoom: { _, _ in }, poolChanged: poolChanged)
     }
 
     /// Takes up what an earlier process, or an earlier life of this machine, has left: what is mounted stays published,
     /// what is dirty and not mounted is staged out, and what was being restored is gone already.
     func recover() async throws {
         let staged = try await environment.publisher.recover()
-        for copy in try await environment.pool.recover() {
-            try await takeUp(copy)
+        for pool in environment.pools.all {
+            for copy in try await pool.recover() { try await takeUp(copy, in: pool) }
         }
         for mount in staged where !volumes.keys.contains(where: { $0.rawValue == mount.volume }) {
             environment.logger.error("\(mount.path) is mounted, and no local copy in the pool is its")
         }
     }
 
-    private func takeUp(_ copy: LocalCopy) async throws {
+    private func takeUp(_ copy: LocalCopy, in pool: any VolumePool) async throws {
         let name = copy.record.volume
         guard let id = VolumeID(name) else {
             environment.logger.error("a local copy has no volume's name and is left alone: \(name)")
             return
         }
         environment.logger.info(
-            "found a local copy", metadata: ["volume": "\(id)", "state": "\(copy.record.state.rawValue)"])
+            "found a local copy",
+            metadata: ["volume": "\(id)", "pool": "\(pool.name)", "state": "\(copy.record.state.rawValue)"])
+        if volumes[id] != nil {
+            // A copy goes before the volume's next life gets one in another pool, so somebody moved files or drives.
+            environment.logger.error(
+                "the volume has a local copy in another pool already, and this one is left alone: take one away by hand",
+                metadata: ["volume": "\(id)", "pool": "\(pool.name)"])
+            return
+        }
         // A stage-out that was killed begins anew with a cut of its own: what it had sent is garbage in any case.
-        if let cut = try await environment.pool.pendingCut(name) { try await environment.pool.discard(cut) }
+        if let cut = try await pool.pendingCut(name) { try await pool.discard(cut) }
         let targets = try await publications(of: copy)
         if targets.isEmpty {
             if try await environment.publisher.unstage(name) == .btrfs, let device = copy.device {
@@ -55,14 +63,15 @@ actor NodeVolumes {
             }
             if copy.record.state == .restoring {
                 // Incomplete, and never to be served.
-                try await environment.pool.remove(name)
+                try await pool.remove(name)
             } else {
-                try await environment.pool.detach(name)
+                try await pool.detach(name)
             }
         }
         let isThere = copy.record.state != .restoring
         let actor = add(
             id, found: isThere ? LocalCopy(record: copy.record, device: targets.isEmpty ? nil : copy.device) : nil,
+            in: isThere ? pool : nil,
             // Taken for dirty even where its record says clean: the head may have been opened just before the end, and
             // has to be closed.
             machine: VolumeMachine(targets: targets, isDirty: true))
@@ -99,20 +108,34 @@ actor NodeVolumes {
     func usage(of id: VolumeID, at path: String) async throws -> VolumeUsageReport {
         guard let entry = volumes[id],
             let publication = await entry.actor.targets.first(where: { $0.path == path })
-        else {
-            throw PerSSDError(
-                .notFound, "volume \(id) is not published at \(path) on node \(environment.node.node)",
-                remedy: "publish it there first")
-        }
+        else { throw notPublished(id, path) }
         switch publication.access {
         case .block: return .device(bytes: entry.work.copy?.sizeBytes ?? 0)
         case .mount: return .fileSystem(try await environment.publisher.stats(of: id.rawValue))
         }
     }
 
+    /// Makes a published volume as large as it is to be.
+    ///
+    /// - Returns: its size then, in bytes.
+    /// - Throws: `notFound` where it is not published at the path.
+    func expand(
+        _ id: VolumeID, _ wanted: Expansion, until deadline: ContinuousClock.Instant
+    ) async throws -> UInt64 {
+        guard let entry = volumes[id] else { throw notPublished(id, wanted.path) }
+        try await entry.actor.expand(wanted, until: deadline)
+        return entry.work.copy?.sizeBytes ?? 0
+    }
+
+    private func notPublished(_ id: VolumeID, _ path: String) -> PerSSDError {
+        PerSSDError(
+            .notFound, "volume \(id) is not published at \(path) on node \(environment.node.node)",
+            remedy: "publish it there first")
+    }
+
     /// The volume's actor; made now if need be.
     func actor(for id: VolumeID) -> VolumeActor {
-        volumes[id]?.actor ?? add(id, found: nil, machine: VolumeMachine())
+        volumes[id]?.actor ?? add(id, found: nil, in: nil, machine: VolumeMachine())
     }
 
     /// Drops the actor of a volume that this node has nothing of.
@@ -121,10 +144,12 @@ actor NodeVolumes {
         volumes[id] = nil
     }
 
-    private func add(_ id: VolumeID, found: LocalCopy?, machine: VolumeMachine) -> VolumeActor {
+    private func add(
+        _ id: VolumeID, found: LocalCopy?, in pool: (any VolumePool)?, machine: VolumeMachine
+    ) -> VolumeActor {
         var environment = environment
-        environment.makeRoom = { [weak self] bytes in try await self?.makeRoom(bytes) }
-        let work = LocalVolumeWork(id, found: found, environment: environment)
+        environment.makeRoom = { [weak self] bytes, pool in try await self?.makeRoom(bytes, in: pool) }
+        let work = LocalVolumeWork(id, found: found, in: pool, environment: environment)
         var logger = environment.logger
         logger[metadataKey: "volume"] = "\(id)"
         let actor = VolumeActor(id, found: machine, work: work, logger: logger)
@@ -132,17 +157,22 @@ actor NodeVolumes {
         return actor
     }
 
-    /// What the node's record says of the pool.
-    func poolReport() async throws -> NodeRecord.PoolReport {
-        let usage = try await environment.pool.usage()
-        return NodeRecord.PoolReport(
-            name: environment.pool.name, totalBytes: usage.totalBytes, freeBytes: usage.freeBytes,
-            evictableBytes: await evictable().reduce(0) { $0 + $1.copy.sizeBytes })
+    /// What the node's record says of the pools.
+    func poolReports() async throws -> [NodeRecord.PoolReport] {
+        var reports: [NodeRecord.PoolReport] = []
+        for pool in environment.pools.all {
+            let usage = try await pool.usage()
+            reports.append(
+                NodeRecord.PoolReport(
+                    name: pool.name, totalBytes: usage.totalBytes, freeBytes: usage.freeBytes,
+                    evictableBytes: await evictable(in: pool).reduce(0) { $0 + $1.copy.sizeBytes }))
+        }
+        return reports
     }
 
-    private func evictable() async -> [(id: VolumeID, copy: CopyRecord)] {
+    private func evictable(in pool: any VolumePool) async -> [(id: VolumeID, copy: CopyRecord)] {
         var found: [(id: VolumeID, copy: CopyRecord)] = []
-        for (id, entry) in volumes {
+        for (id, entry) in volumes where (try? entry.work.pool.name) == pool.name {
             if let copy = entry.work.copy, copy.state == .clean, await entry.actor.isIdle { found.append((id, copy)) }
         }
         return found.sorted { $0.copy.lastUsed < $1.copy.lastUsed }
@@ -151,11 +181,10 @@ actor NodeVolumes {
     /// Lets clean local copies that nobody uses go, least recently used first, until `bytes` are free.
     ///
     /// - Throws: `resourceExhausted`, with the sizes, where all of them together would not make enough room.
-    func makeRoom(_ bytes: UInt64) async throws {
-        let pool = environment.pool
+    func makeRoom(_ bytes: UInt64, in pool: any VolumePool) async throws {
         var free = try await pool.usage().freeBytes
         guard free < bytes else { return }
-        let candidates = await evictable()
+        let candidates = await evictable(in: pool)
         let possible = candidates.reduce(free) { $0 + $1.copy.sizeBytes }
         guard possible >= bytes else {
             throw PerSSDError(

@@ -43,8 +43,12 @@ extension LocalVolumeWork {
     private func changes(
         in cut: Cut, since parent: GenerationRecord?, record: CopyRecord
     ) async throws -> ChangedRanges {
-        guard let parent, parent.number == record.generation,
-            let ranges = try await environment.pool.changes(in: cut, since: parent.number)
+        guard let parent else {
+            // Outside of what is allocated there are zeros, as in no parent at all.
+            return try await pool.allocatedRanges(of: cut).map { .only($0) } ?? .unknown
+        }
+        guard parent.number == record.generation,
+            let ranges = try await pool.changes(in: cut, since: parent.number)
         else { return .unknown }
         return .only(ranges)
     }
@@ -53,7 +57,7 @@ extension LocalVolumeWork {
     /// such thing, and whole blocks are sent.
     private func base(for parent: GenerationRecord?, record: CopyRecord) async throws -> FileBlockSource? {
         guard let parent, parent.number == record.generation,
-            let path = try await environment.pool.base(of: volume.rawValue, for: parent.number)
+            let path = try await pool.base(of: volume.rawValue, for: parent.number)
         else { return nil }
         do {
             return try await BlockingPool.shared.run { try FileBlockSource(path: path) }

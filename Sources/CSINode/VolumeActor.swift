@@ -20,6 +20,8 @@ protocol VolumeWork: Sendable {
     ) async throws
     /// Takes one target away; with the last one the file system and, where nothing is dirty, the device, too.
     func unpublish(path: String, isLast: Bool) async throws
+    /// Makes the published volume larger. Called again, it finishes what an earlier try left undone.
+    func expand(_ wanted: Expansion, progress: WorkProgress) async throws
     /// Brings the local copy to the bucket and commits it.
     ///
     /// - Parameters:
@@ -97,6 +99,22 @@ actor VolumeActor {
                 ended: { result in await self.accessEnded(result) { $0.unpublished(path: path) } })
         }
         try await settle(inBackground: inBackground, until: deadline)
+    }
+
+    /// Makes the published volume larger, or joins the work that does.
+    ///
+    /// - Throws: `aborted` with the progress at the deadline; the work goes on.
+    func expand(_ wanted: Expansion, until deadline: ContinuousClock.Instant) async throws {
+        var isDone = false
+        try await carryOut(until: deadline) {
+            isDone ? .done : machine.expand(wanted)
+        } start: { _ in
+            isDone = true
+            begin(
+                .access, "growing",
+                work: { [work] progress in try await work.expand(wanted, progress: progress) },
+                ended: { result in await self.accessEnded(result) { $0.expanded() } })
+        }
     }
 
     /// Brings what is dirty and not published to the bucket, or joins the work that does.
@@ -215,7 +233,7 @@ actor VolumeActor {
 extension VolumeMachine.Work {
     var track: Track {
         switch self {
-        case .publish, .unpublish: .access
+        case .publish, .unpublish, .expand: .access
         case .stageOut: .stageOut
         }
     }

@@ -3,7 +3,7 @@ import Errors
 /// What may happen next to one volume on this node: pure, so that every order of calls, ends and failures can be tried
 /// without a device. `VolumeActor` does what it says.
 ///
-/// Two tracks. *Access* is publishing or unpublishing one target: one at a time. *Stage-out* runs beside it, but the
+/// Two tracks. *Access* is publishing or unpublishing one target, or growing the volume: one at a time. *Stage-out* runs beside it, but the
 /// volume is opened for writing only once the cut it sends is independent of the local copy.
 struct VolumeMachine: Sendable, Hashable {
     /// What is published where.
@@ -18,6 +18,7 @@ struct VolumeMachine: Sendable, Hashable {
         case none
         case publishing(Publication)
         case unpublishing(path: String)
+        case expanding(Expansion)
     }
 
     enum StageOut: Sendable, Hashable {
@@ -62,6 +63,7 @@ struct VolumeMachine: Sendable, Hashable {
     enum Work: Sendable, Equatable {
         case publish(Publication)
         case unpublish(path: String)
+        case expand(Expansion)
         case stageOut
 
         enum Track: Sendable, Equatable { case access, stageOut }
@@ -83,7 +85,7 @@ struct VolumeMachine: Sendable, Hashable {
     mutating func publish(_ wanted: Publication) -> Step {
         switch access {
         case .publishing(let current) where current == wanted: return .join(.access)
-        case .publishing, .unpublishing: return .await(.access)
+        case .publishing, .unpublishing, .expanding: return .await(.access)
         case .none: break
         }
         if let existing = targets[wanted.path] {
@@ -119,11 +121,27 @@ struct VolumeMachine: Sendable, Hashable {
         switch access {
         case .publishing(let current) where current.path == path: return .stop(.access)
         case .unpublishing(let current) where current == path: return .join(.access)
-        case .publishing, .unpublishing: return .await(.access)
+        case .publishing, .unpublishing, .expanding: return .await(.access)
         case .none: break
         }
         access = .unpublishing(path: path)
         return .start(.unpublish(path: path))
+    }
+
+    /// Growing goes on beside a stage-out: what is sent is a cut of its own while the volume is published.
+    mutating func expand(_ wanted: Expansion) -> Step {
+        switch access {
+        case .expanding(wanted): return .join(.access)
+        case .publishing, .unpublishing, .expanding: return .await(.access)
+        case .none: break
+        }
+        guard targets[wanted.path] != nil else {
+            return .refuse(
+                PerSSDError(
+                    .notFound, "the volume is not published at \(wanted.path)", remedy: "publish it there first"))
+        }
+        access = .expanding(wanted)
+        return .start(.expand(wanted))
     }
 
     /// Asked after an unpublish, and by retries: brings what is dirty and no longer used to the bucket.
@@ -157,6 +175,8 @@ struct VolumeMachine: Sendable, Hashable {
         access = .none
         targets[path] = nil
     }
+
+    mutating func expanded() { access = .none }
 
     /// The work on access failed; what is published is as it was.
     mutating func accessFailed() { access = .none }

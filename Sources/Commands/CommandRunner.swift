@@ -57,6 +57,16 @@ public struct CommandFailure: Error, Sendable, Equatable, CustomStringConvertibl
     public var standardOutput: [UInt8]
     public var standardError: [UInt8]
 
+    public init(
+        program: String, arguments: [String], exitCode: Int32, standardOutput: [UInt8] = [], standardError: [UInt8] = []
+    ) {
+        self.program = program
+        self.arguments = arguments
+        self.exitCode = exitCode
+        self.standardOutput = standardOutput
+        self.standardError = standardError
+    }
+
     /// "mkfs.xfs -K /dev/loop0 ended with 1: device is busy".
     public var description: String {
         let end = exitCode < 0 ? "was ended by signal \(-exitCode)" : "ended with \(exitCode)"

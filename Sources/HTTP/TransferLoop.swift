@@ -1,3 +1,4 @@
+import Blocking
 import CCurl
 import Errors
 import Foundation
@@ -39,11 +40,7 @@ final class TransferLoop: @unchecked Sendable {
     deinit { curl_multi_cleanup(multi) }
 
     func start(label: String) {
-        Thread {
-            // Only a thread that runs has a name in the kernel too, which keeps 15 bytes of it.
-            Thread.current.name = label
-            self.run()
-        }.start()
+        NamedThread.start(label) { self.run() }
     }
 
     func submit(_ transfer: Transfer) {

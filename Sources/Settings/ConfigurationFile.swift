@@ -55,11 +55,7 @@ public enum ConfigurationFile {
             guard let section = try top.section(name, keys: keys) else { continue }
             for (setting, key) in zip(settings, keys) { layer.values[setting] = try section.scalar(key) }
         }
-        layer.pools = try top.sections("pools", keys: PoolSettings.knownKeys).map { pool in
-            try PoolSettings(
-                name: pool.scalar("name"), directory: pool.scalar("directory"), size: pool.scalar("size"),
-                in: pool.source)
-        }
+        layer.pools = try top.sections("pools", keys: PoolSettings.knownKeys).map { try PoolSettings($0) }
         return layer
     }
 
@@ -117,6 +113,19 @@ struct ConfigurationSection {
                 .invalidArgument, "\(place) has to be one value", remedy: "see docs/parameters.md for an example")
         }
         return Given(scalar.string, from: place)
+    }
+
+    /// One value, or a list of them.
+    func scalars(_ key: String) throws -> [Given] {
+        guard let sequence = mapping[key]?.sequence else { return try scalar(key).map { [$0] } ?? [] }
+        return try sequence.enumerated().map { index, node in
+            let place = Self.place(file, node.mark?.line) + "\(full(key))[\(index)]"
+            guard let scalar = node.scalar else {
+                throw PerSSDError(
+                    .invalidArgument, "\(place) has to be one value", remedy: "see docs/parameters.md for an example")
+            }
+            return Given(scalar.string, from: place)
+        }
     }
 
     func section(_ key: String, keys: [String]) throws -> ConfigurationSection? {

@@ -121,7 +121,7 @@ public struct ServiceOptions: ParsableArguments {
     @Option(
         name: .customLong("pool"),
         help: ArgumentHelp(
-            "A pool for local copies: directory=/PATH[,size=100GiB][,name=NAME].",
+            "A pool for local copies: directory=/PATH[,size=100GiB][,name=NAME], or volumeGroup=NAME[,drives=all][,create=true].",
             discussion: "Only perssd-node uses it. Environment: PERSSD_POOL, for one pool.", valueName: "pool"))
     var pools: [String] = []
 

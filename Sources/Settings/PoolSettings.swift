@@ -1,58 +1,99 @@
 import Errors
 import Units
 
-/// A pool of image files: where, how large, and what StorageClasses call it.
+/// A pool: what it is made of, and what StorageClasses call it.
 public struct PoolSettings: Sendable, Equatable {
+    public enum Kind: Sendable, Equatable {
+        /// Image files below an absolute path; of their file system they may take `sizeBytes`, nil for all but a reserve for
+        /// others.
+        case images(directory: String, sizeBytes: UInt64?)
+        case volumeGroup(VolumeGroupSettings)
+    }
+
     public var name: String
-    /// An absolute path.
-    public var directory: String
-    /// What the pool may take of its file system, in bytes; nil for all but a reserve for others.
-    public var sizeBytes: UInt64?
+    public var kind: Kind
+
+    public init(name: String = Self.defaultName, kind: Kind) { (self.name, self.kind) = (name, kind) }
 
     public init(name: String = Self.defaultName, directory: String, sizeBytes: UInt64? = nil) {
-        (self.name, self.directory, self.sizeBytes) = (name, directory, sizeBytes)
+        self.init(name: name, kind: .images(directory: directory, sizeBytes: sizeBytes))
+    }
+
+    /// Of a pool of image files.
+    public var directory: String? {
+        if case .images(let directory, _) = kind { return directory }
+        return nil
+    }
+
+    /// Of a pool of logical volumes.
+    public var volumeGroup: VolumeGroupSettings? {
+        if case .volumeGroup(let group) = kind { return group }
+        return nil
     }
 
     public static let defaultName = "default"
-    /// The keys of a pool, on the command line and in the configuration file, with the value's meaning.
-    public static let knownKeys = ["directory", "name", "size"]
+    /// The keys of a pool, on the command line and in the configuration file.
+    public static let knownKeys = ["directory", "name", "size"] + VolumeGroupSettings.keys
 
-    /// Reads "directory=/var/lib/perssd/pool,size=100GiB,name=default"; "dir" is short for "directory".
+    /// Reads "directory=/var/lib/perssd/pool,size=100GiB,name=default" or "volumeGroup=perssd,drives=all,create=true"; "dir"
+    /// is short for "directory", and "vg" for "volumeGroup".
     ///
     /// - Throws: `invalidArgument` that names the source and what is wrong.
     public init(parsing given: Given) throws {
-        var fields: [String: String] = [:]
+        var fields: [String: Given] = [:]
         for part in given.text.split(separator: ",", omittingEmptySubsequences: false) {
             let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard pair.count == 2 else {
                 throw Self.refused(given, "'\(part.prefix(100))' is not of the form key=value")
             }
-            let key = pair[0] == "dir" ? "directory" : String(pair[0])
+            let key = ["dir": "directory", "vg": "volumeGroup"][pair[0]] ?? String(pair[0])
             guard Self.knownKeys.contains(key) else {
                 throw Self.refused(given, "'\(key.prefix(100))' is no key of a pool")
             }
-            guard fields.updateValue(String(pair[1]), forKey: key) == nil else {
+            guard fields.updateValue(Given(String(pair[1]), from: given.source), forKey: key) == nil else {
                 throw Self.refused(given, "'\(key)' is given twice")
             }
         }
-        try self.init(
-            name: fields["name"].map { Given($0, from: given.source) },
-            directory: fields["directory"].map { Given($0, from: given.source) },
-            size: fields["size"].map { Given($0, from: given.source) }, in: given.source)
+        let drives = try fields.removeValue(forKey: "drives").map { try VolumeGroupSettings.drives($0) }
+        try self.init(fields, drives: drives, in: given.source)
+    }
+
+    /// Reads an entry of the configuration file.
+    init(_ section: ConfigurationSection) throws {
+        var fields: [String: Given] = [:]
+        for key in Self.knownKeys where key != "drives" { fields[key] = try section.scalar(key) }
+        let drives = try section.section("drives", keys: VolumeGroupSettings.driveKeys).map {
+            try VolumeGroupSettings.drives($0)
+        }
+        try self.init(fields, drives: drives, in: section.source)
     }
 
     /// - Parameter source: where a missing field is missing.
-    init(name: Given?, directory: Given?, size: Given?, in source: String) throws {
-        guard let directory else { throw Self.refused(Given("", from: source), "the directory is missing") }
+    private init(_ fields: [String: Given], drives: VolumeGroupSettings.Drives?, in source: String) throws {
+        let name = try Self.checked(fields["name"]) ?? Self.defaultName
+        if let group = fields["volumeGroup"] {
+            for key in ["directory", "size"] {
+                if let given = fields[key] { throw Self.refused(given, "\(key) does not go with a volume group") }
+            }
+            self.init(
+                name: name,
+                kind: .volumeGroup(
+                    try VolumeGroupSettings(name: group, fields, drives: drives ?? VolumeGroupSettings.Drives())))
+            return
+        }
+        guard let directory = fields["directory"] else {
+            throw Self.refused(Given("", from: source), "the directory is missing, or the volume group")
+        }
+        for key in VolumeGroupSettings.keys where fields[key] != nil || key == "drives" && drives != nil {
+            throw Self.refused(fields[key] ?? directory, "\(key) goes with a volume group alone")
+        }
         guard directory.text.hasPrefix("/"), !directory.text.utf8.contains(0) else {
             throw Self.refused(directory, "the directory '\(directory.text.prefix(200))' is not an absolute path")
         }
-        self.init(
-            name: try Self.checked(name) ?? Self.defaultName, directory: directory.text,
-            sizeBytes: try size.map(Self.bytes))
+        self.init(name: name, directory: directory.text, sizeBytes: try fields["size"].map(Self.bytes))
     }
 
-    private static func bytes(_ size: Given) throws -> UInt64 {
+    static func bytes(_ size: Given) throws -> UInt64 {
         guard let bytes = ByteCount(parsing: size.text)?.bytes, bytes > 0 else {
             throw refused(size, "'\(size.text.prefix(100))' is no size")
         }
@@ -76,9 +117,11 @@ public struct PoolSettings: Sendable, Equatable {
         return name.text
     }
 
-    private static func refused(_ given: Given, _ reason: String) -> PerSSDError {
+    static func refused(_ given: Given, _ reason: String) -> PerSSDError {
         PerSSDError(
             .invalidArgument, "\(given.source): \(reason)",
-            remedy: "give a pool as directory=/absolute/path,size=100GiB,name=NAME; size and name may be left out")
+            remedy:
+                "give a pool as directory=/absolute/path,size=100GiB,name=NAME (size and name may be left out), or as "
+                + "volumeGroup=NAME; see docs/parameters.md")
     }
 }

@@ -47,13 +47,20 @@ public struct ServiceSettings: Sendable {
                         .invalidArgument, "two pools have the name '\(pool.name)'",
                         remedy: "give each pool a name of its own")
                 }
-                guard other.directory != pool.directory else {
-                    throw PerSSDError(
-                        .invalidArgument, "the pools '\(other.name)' and '\(pool.name)' share \(pool.directory)",
-                        remedy: "give each pool a directory of its own")
-                }
+                guard let shared = Self.shared(other, pool) else { continue }
+                throw PerSSDError(
+                    .invalidArgument, "the pools '\(other.name)' and '\(pool.name)' share \(shared)",
+                    remedy: "give each pool a directory, or a volume group and drives, of its own")
             }
         }
+    }
+
+    /// What two pools both want and only one can have.
+    private static func shared(_ first: PoolSettings, _ second: PoolSettings) -> String? {
+        if let directory = first.directory, directory == second.directory { return directory }
+        guard let group = first.volumeGroup, let other = second.volumeGroup else { return nil }
+        if group.name == other.name { return "the volume group '\(group.name)'" }
+        return group.drives.paths.first { other.drives.paths.contains($0) }.map { "the drive \($0)" }
     }
 
     /// What object names and the CSI specification (NodeGetInfo: 256 bytes) allow.

@@ -32,17 +32,14 @@ struct PerssdNode: AsyncParsableCommand {
 
     private func plugin(_ process: ServiceProcess) async throws -> NodePlugin {
         let settings = process.settings
-        guard let pool = settings.pools.first, settings.pools.count == 1 else {
-            throw PerSSDError(
-                .invalidArgument, "a node has one pool, and \(settings.pools.count) are given",
-                remedy: "give one, such as --pool directory=/var/lib/perssd/pool,size=100GiB")
+        var pools: [any VolumePool] = []
+        for pool in settings.pools {
+            pools.append(try await PoolOpening.open(pool, logger: process.logger))
         }
-        return NodePlugin(
+        return try NodePlugin(
             node: try NodeReference(cluster: settings.cluster, node: settings.nodeID),
             catalog: Catalog(store: process.store),
-            pool: try await ImagePool.open(
-                name: pool.name, directory: FilePath(pool.directory), options: ImagePool.Options(size: pool.sizeBytes),
-                logger: process.logger),
+            pools: pools,
             publisher: try await Publisher(
                 stateDirectory: FilePath(settings.stateDirectory),
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),

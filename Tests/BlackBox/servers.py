@@ -52,7 +52,10 @@ class SeaweedFS:
                    f"-master.port={free_seaweedfs_ports()}", f"-volume.port={free_seaweedfs_ports()}",
                    f"-filer.port={free_seaweedfs_ports()}", "-master.volumeSizeLimitMB=1024", "-volume.max=60",
                    "-volume.minFreeSpace=1", "-filer", "-s3", f"-s3.port={port}",
-                   f"-s3.port.grpc={free_port()}", f"-s3.config={directory / 's3.json'}"]
+                   f"-s3.port.grpc={free_port()}", f"-s3.config={directory / 's3.json'}",
+                   # Fixed ports and names, which a second server on this machine would want, too.
+                   "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
+                   f"-filer.localSocket={directory / 'filer.sock'}", f"-s3.localSocket={directory / 's3.sock'}"]
         self.log = open(directory / "log", "wb")
         self.process = subprocess.Popen(DIE_WITH_PARENT + command, stdout=self.log, stderr=self.log)
         self.environment = {

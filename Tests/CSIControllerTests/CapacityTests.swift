@@ -16,7 +16,7 @@ import Testing
     }
 
     private let node = "topology.csi.perssd.io/node"
-    private let pool = "topology.csi.perssd.io/pool"
+    private func pool(_ name: String) -> String { "pool.csi.perssd.io/" + name }
 
     @Test func addsWhatIsFreeAndWhatCanBeEvicted() async throws {
         let bench = Bench()
@@ -29,16 +29,20 @@ import Testing
         // A volume is on one node, in whole granules.
         #expect(all.maximumVolumeSize == 20 << 30)
         #expect(all.minimumVolumeSize == 4 << 20)
-        let a = try await capacity(bench, [node: "a", pool: "default"])
+        let a = try await capacity(bench, [node: "a", pool("default"): "true"])
         #expect(a.availableCapacity == 15 << 30)
         #expect(a.maximumVolumeSize == 15 << 30)
-        #expect(try await capacity(bench, [pool: "default"]).availableCapacity == all.availableCapacity)
+        #expect(try await capacity(bench, [pool("default"): "true"]).availableCapacity == all.availableCapacity)
         #expect(try await capacity(bench, [node: "f"], pool: "fast").availableCapacity == 7 << 30)
     }
 
     @Test func elsewhereThereIsNone() async throws {
         let bench = try await Bench.withNodes()
-        for segments in [[node: "nobody"], [node: "../x"], [pool: "fast"], ["zone": "z"], [node: "a", pool: "fast"]] {
+        let elsewhere = [
+            [node: "nobody"], [node: "../x"], [pool("fast"): "true"], [pool("default"): "false"], ["zone": "z"],
+            [node: "a", pool("fast"): "true"],
+        ]
+        for segments in elsewhere {
             let response = try await capacity(bench, segments)
             #expect(response.availableCapacity == 0)
             #expect(response.maximumVolumeSize == 0)
@@ -71,7 +75,7 @@ import Testing
         let store = MemoryStore()
         let bench = try await Bench.withNodes(store)
         store.forgetCalls()
-        _ = try await capacity(bench, [node: "a", pool: "default"])
+        _ = try await capacity(bench, [node: "a", pool("default"): "true"])
         #expect(store.calls.map(\.path) == ["nodes/c/a.json"])
     }
 

@@ -11,7 +11,7 @@ import Testing
         let volume = try await bench.create()
         #expect(volume.volumeID == VolumeID(name: "pvc-1").rawValue)
         #expect(volume.capacityBytes == 1 << 30)
-        #expect(volume.accessibleTopology == [Topology(segments: ["topology.csi.perssd.io/pool": "default"])])
+        #expect(volume.accessibleTopology == [Topology(segments: ["pool.csi.perssd.io/default": "true"])])
         #expect(volume.contentSource == nil)
         let record = try await bench.catalog.volume(try bench.id(volume)).record
         #expect(volume.volumeContext == ["incarnation": record.incarnation.rawValue])
@@ -223,13 +223,16 @@ import Testing
         try await bench.register("f", pool: "fast")
         try await bench.register("foreign", pool: "exotic", cluster: "d")
         let node = "topology.csi.perssd.io/node"
-        let pool = "topology.csi.perssd.io/pool"
-        for good in [[node: "a"], [pool: "default"], [node: "b", pool: "default"], [:]] {
+        func pool(_ name: String) -> String { "pool.csi.perssd.io/" + name }
+        for good in [[node: "a"], [pool("default"): "true"], [node: "b", pool("default"): "true"], [:]] {
             _ = try await bench.controller.createVolume(request(in: [good]))
         }
         _ = try await bench.controller.createVolume(request(in: [[node: "f"], [node: "a"]]))
         try await bench.catalog.deleteVolume(VolumeID(name: "pvc-1"))
-        for bad in [[node: "f"], [node: "nobody"], [pool: "fast"], [node: "a", pool: "fast"], ["zone": "z"]] {
+        let elsewhere = [
+            [node: "f"], [node: "nobody"], [pool("fast"): "true"], [node: "a", pool("fast"): "true"], ["zone": "z"],
+        ]
+        for bad in elsewhere {
             await expectStatus(.resourceExhausted, "default", bad.keys.sorted()[0]) {
                 try await bench.controller.createVolume(request(in: [bad]))
             }
@@ -237,8 +240,9 @@ import Testing
         await expectStatus(.resourceExhausted, "'exotic'", "default, fast") {
             try await bench.controller.createVolume(createRequest(parameters: ["pool": "exotic"]))
         }
-        let fast = try await bench.controller.createVolume(request(in: [[node: "f", pool: "fast"]], pool: "fast"))
-        #expect(fast.volume?.accessibleTopology == [Topology(segments: [pool: "fast"])])
+        let fast = try await bench.controller.createVolume(
+            request(in: [[node: "f", pool("fast"): "true"]], pool: "fast"))
+        #expect(fast.volume?.accessibleTopology == [Topology(segments: [pool("fast"): "true"])])
     }
 
     @Test func withoutNodesThereIsNoRoom() async throws {

@@ -140,12 +140,9 @@ import Testing
         #expect(
             Set(names) == [
                 "CREATE_DELETE_VOLUME", "PUBLISH_UNPUBLISH_VOLUME", "LIST_VOLUMES", "LIST_VOLUMES_PUBLISHED_NODES",
-                "GET_CAPACITY", "SINGLE_NODE_MULTI_WRITER", "PUBLISH_READONLY",
+                "GET_CAPACITY", "SINGLE_NODE_MULTI_WRITER", "PUBLISH_READONLY", "EXPAND_VOLUME",
             ])
         await expectStatus(.unimplemented) { try await bench.controller.createSnapshot(CreateSnapshotRequest()) }
-        await expectStatus(.unimplemented) {
-            try await bench.controller.controllerExpandVolume(ControllerExpandVolumeRequest())
-        }
         await expectStatus(.unimplemented) {
             try await bench.controller.controllerGetVolume(ControllerGetVolumeRequest())
         }
@@ -161,6 +158,7 @@ import Testing
             services.map(\.type) == [
                 .service(PluginCapability.Service(type: .controllerService)),
                 .service(PluginCapability.Service(type: .volumeAccessibilityConstraints)),
+                .volumeExpansion(PluginCapability.VolumeExpansion(type: .online)),
             ])
     }
 

@@ -37,18 +37,24 @@ final class NodeHarness: Sendable {
                 parameters: try VolumeParameters(parsing: parameters), claim: nil))
     }
 
-    /// - Parameter pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
+    /// - Parameters:
+    ///   - pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
+    ///   - more: names of further pools.
     func node(
-        _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64 = 4 << 30
+        _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64 = 4 << 30, more: [String] = []
     ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
         try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
-        let pool = try await ImagePool.open(
-            name: "default", directory: directoryOfPool ?? FilePath(directory + "\(name)/pool"),
-            options: ImagePool.Options(size: poolSize), logger: logger)
+        var pools: [any VolumePool] = []
+        for pool in ["default"] + more {
+            pools.append(
+                try await ImagePool.open(
+                    name: pool, directory: directoryOfPool ?? FilePath(directory + "\(name)/pool-\(pool)"),
+                    options: ImagePool.Options(size: poolSize), logger: logger))
+        }
         let publisher = try await Publisher(stateDirectory: FilePath(directory + "\(name)/state"), logger: logger)
-        let plugin = NodePlugin(
-            node: try NodeReference(cluster: "test", node: name), catalog: catalog, pool: pool, publisher: publisher,
+        let plugin = try NodePlugin(
+            node: try NodeReference(cluster: "test", node: name), catalog: catalog, pools: pools, publisher: publisher,
             version: "test", logger: logger)
         try await plugin.start()
         return TestNode(harness: self, plugin: plugin, pods: pods)

@@ -15,6 +15,7 @@ private final class ScriptedWork: VolumeWork {
     }
     let state = Mutex(State())
     let publishGate = Latch(isOpen: true)
+    let expandGate = Latch(isOpen: true)
     let cutGate = Latch(isOpen: true)
     let sendGate = Latch(isOpen: true)
     let isIndependent: Bool
@@ -38,6 +39,11 @@ private final class ScriptedWork: VolumeWork {
         try await publishGate.wait()
         await opened()
         try note("publish \(request.publication.path)")
+    }
+
+    func expand(_ wanted: Expansion, progress: WorkProgress) async throws {
+        try await expandGate.wait()
+        try note("expand \(wanted.requiredBytes)")
     }
 
     func unpublish(path: String, isLast: Bool) async throws { try note("unpublish \(path)\(isLast ? " last" : "")") }
@@ -168,6 +174,27 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
         await #expect(throws: PerSSDError.self) { try await volume.publish(request("/a"), until: soon) }
         try await volume.unpublish(path: "/a", inBackground: false, until: later)
         #expect(work.log == ["unpublish /a last"])
+    }
+
+    @Test func anExpansionWhoseTimeIsUpIsJoinedByItsRetry() async throws {
+        let work = ScriptedWork()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        work.expandGate.close()
+        let wanted = Expansion(path: "/a", requiredBytes: 7, limitBytes: 0)
+        for _ in 0..<2 {
+            let error = await #expect(throws: PerSSDError.self) { try await volume.expand(wanted, until: soon) }
+            #expect(error?.code == .aborted && error?.message == "growing")
+        }
+        work.expandGate.open()
+        try await volume.expand(wanted, until: later)
+        #expect(work.log == ["publish /a", "expand 7"])
+        // The next one looks anew: it may be what finishes the work of one that failed.
+        work.state.withLock { $0.failures["expand 7"] = PerSSDError(.resourceExhausted, "the pool is full") }
+        await #expect(throws: PerSSDError.self) { try await volume.expand(wanted, until: later) }
+        try await volume.expand(wanted, until: later)
+        try await volume.unpublish(path: "/a", inBackground: false, until: later)
+        #expect(await volume.isIdle)
     }
 
     @Test func aRetiredVolumeBeginsNothing() async throws {

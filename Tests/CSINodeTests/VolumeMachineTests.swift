@@ -30,6 +30,42 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         #expect(machine.isDirty)
     }
 
+    @Test func growingIsForWhatIsPublishedAndKeepsAllElseAway() {
+        let wanted = Expansion(path: "/a", requiredBytes: 1, limitBytes: 0)
+        var machine = VolumeMachine()
+        guard case .refuse(let error) = machine.expand(wanted) else { return #expect(Bool(false)) }
+        #expect(error.code == .notFound)
+        machine = publishedMachine(first)
+        #expect(machine.expand(wanted) == .start(.expand(wanted)))
+        #expect(machine.expand(wanted) == .join(.access))
+        #expect(machine.expand(Expansion(path: "/a", requiredBytes: 2, limitBytes: 0)) == .await(.access))
+        #expect(machine.publish(second) == .await(.access))
+        #expect(machine.unpublish(path: "/a") == .await(.access))
+        #expect(machine.settle() == .done)
+        machine.expanded()
+        #expect(machine.targets.keys.sorted() == ["/a"] && machine.isDirty)
+        #expect(machine.expand(wanted) == .start(.expand(wanted)))
+        machine.accessFailed()
+        #expect(machine.unpublish(path: "/a") == .start(.unpublish(path: "/a")))
+        #expect(machine.expand(wanted) == .await(.access))
+    }
+
+    @Test func aVolumeGrowsWhileItsLastCutIsSent() {
+        var machine = publishedMachine(first)
+        #expect(machine.unpublish(path: "/a") == .start(.unpublish(path: "/a")))
+        machine.unpublished(path: "/a")
+        #expect(machine.settle() == .start(.stageOut))
+        machine.cutMade(isIndependent: true)
+        #expect(machine.publish(first) == .start(.publish(first)))
+        machine.opened()
+        machine.published(first)
+        let wanted = Expansion(path: "/a", requiredBytes: 1, limitBytes: 0)
+        #expect(machine.expand(wanted) == .start(.expand(wanted)))
+        machine.committed()
+        machine.expanded()
+        #expect(machine.isDirty && machine.access == .none && machine.stageOut == .none)
+    }
+
     @Test func aPublishInAnotherWayAtTheSamePathIsRefused() {
         var machine = publishedMachine(first)
         var readOnly = first
@@ -170,7 +206,7 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
     }
 
     enum Event: CaseIterable {
-        case publishA, publishB, unpublishA, unpublishB, settle, write
+        case publishA, publishB, unpublishA, unpublishB, expandA, settle, write
         case openHead, accessSucceeds, accessFails, cutIndependent, cutDependent, askToClose, commit, stageOutFails
     }
 
@@ -181,6 +217,7 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         case .publishB: _ = next.machine.publish(second)
         case .unpublishA: _ = next.machine.unpublish(path: "/a")
         case .unpublishB: _ = next.machine.unpublish(path: "/b")
+        case .expandA: _ = next.machine.expand(Expansion(path: "/a", requiredBytes: 1, limitBytes: 0))
         case .settle: _ = next.machine.settle()
         case .write: next.write()
         case .openHead:
@@ -201,6 +238,12 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
             case .unpublishing(let path):
                 next.machine.unpublished(path: path)
                 next.openForWriting.remove(path)
+            case .expanding:
+                // Growing writes, so it needs the volume open, and no cut that is the copy itself.
+                #expect(!world.openForWriting.isEmpty && world.isHeadOpen)
+                #expect([.none, .sending(writtenSince: true)].contains(world.machine.stageOut))
+                next.write()
+                next.machine.expanded()
             }
         case .accessFails:
             guard world.machine.access != .none else { return nil }

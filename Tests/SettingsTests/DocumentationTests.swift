@@ -21,6 +21,7 @@ import Testing
             for variable in setting.variables { #expect(parameters.contains("`\(variable)`"), "\(setting)") }
         }
         for key in PoolSettings.knownKeys { #expect(parameters.contains("| `\(key)` |"), "\(key)") }
+        for key in VolumeGroupSettings.driveKeys { #expect(parameters.contains("| `drives.\(key)` |"), "\(key)") }
         for variable in [SettingsLayer.poolVariable, SettingsLayer.configurationVariable] {
             #expect(parameters.contains("`\(variable)`"))
         }

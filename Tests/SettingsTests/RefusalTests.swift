@@ -20,6 +20,15 @@ import Testing
         ("a: b: c", "test.yaml is not valid YAML", "docs/parameters.md"),
         ("cluster: a\ncluster: b", "test.yaml is not valid YAML", "docs/parameters.md"),
         ("pools:\n  - size: 1GiB", "test.yaml:2: pools[0]: the directory is missing", "directory="),
+        (
+            "pools:\n  - volumeGroup: g\n    drives:\n      modle: x", "test.yaml:4: unknown key pools[0].drives.modle",
+            "model"
+        ),
+        (
+            "pools:\n  - volumeGroup: g\n    drives: {rotational: maybe}",
+            "test.yaml:3: pools[0].drives.rotational: 'maybe' is neither true nor false", "volumeGroup="
+        ),
+        ("pools:\n  - volumeGroup: g\n    drives: {path: [/dev/a, nvme0]}", "'nvme0' is no path", "volumeGroup="),
     ])
     func ofTheFile(text: String, message: String, remedy: String) {
         let error = refusal { try ConfigurationFile.parse(text, file: "test.yaml") }
@@ -61,6 +70,36 @@ import Testing
             try settings(least + ["--pool", "dir=/a,size=1GiB", "--pool", "dir=/a,size=1GiB,name=b"])
         }
         #expect(sameDirectory.message.contains("share /a"))
+    }
+
+    @Test(arguments: [
+        ("vg=g,dir=/a", "directory does not go with a volume group"),
+        ("vg=g,size=1GiB", "size does not go with a volume group"),
+        ("dir=/a,layout=linear", "layout goes with a volume group alone"),
+        ("dir=/a,drives=all", "drives goes with a volume group alone"),
+        ("vg=g,layout=raid5", "'raid5' is no layout: linear, striped, raid1"),
+        ("vg=g,stripes=2", "stripes go with the layout striped alone"),
+        ("vg=g,layout=striped,stripes=1", "'1' is no number of stripes"),
+        ("vg=g,chunkSize=100KiB", "no power of two"), ("vg=g,chunkSize=32KiB", "no power of two"),
+        ("vg=g,create=yes", "'yes' is neither true nor false"),
+        ("vg=g,overcommit=0.5", "'0.5' is no overcommit factor"), ("vg=g,overcommit=x", "'x' is no overcommit factor"),
+        ("vg=g,drives=nvme0n1", "'nvme0n1' is no path below /dev"), ("vg=g,drives=", "no drive is named"),
+        ("vg=,drives=all", "'' is no volume group"), ("vg=g,volumeGroup=h", "'volumeGroup' is given twice"),
+    ])
+    func ofPoolsOfLogicalVolumes(text: String, message: String) {
+        let error = refusal { try settings(least + ["--pool", text]) }
+        #expect(error.code == .invalidArgument)
+        #expect(error.message.hasPrefix("option --pool: ") && error.message.contains(message), "\(error)")
+    }
+
+    @Test func ofTwoPoolsThatWantTheSame() {
+        let group = refusal { try settings(least + ["--pool", "vg=g", "--pool", "vg=g,name=b"]) }
+        #expect(group.message.contains("share the volume group 'g'"))
+        let drive = refusal {
+            try settings(
+                least + ["--pool", "vg=g,drives=/dev/a:/dev/b", "--pool", "vg=h,name=b,drives=/dev/c:/dev/b"])
+        }
+        #expect(drive.message.contains("share the drive /dev/b"))
     }
 
     @Test(arguments: [

@@ -80,6 +80,8 @@ int64_t clinux_seek_hole(int descriptor, int64_t offset);
 int clinux_punch_hole(int descriptor, int64_t offset, int64_t length);
 /* sync_file_range(2) with SYNC_FILE_RANGE_WRITE. */
 int clinux_start_writing(int descriptor, int64_t offset, int64_t length);
+/* PR_SET_NAME of prctl(2), for the calling thread. */
+int clinux_name_thread(const char *name);
 /* O_DIRECT of open(2), whose value differs between architectures. */
 int clinux_direct_flag(void);
 int clinux_freeze(int descriptor);

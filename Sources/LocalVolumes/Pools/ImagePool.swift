@@ -29,12 +29,6 @@ public final class ImagePool: VolumePool {
         }
     }
 
-    /// A local copy that cannot be used, and is left as it is.
-    public struct DamagedCopy: Sendable {
-        public var volume: String
-        public var error: PerSSDError
-    }
-
     /// What a volume's size has to be a multiple of, in bytes.
     public static let sizeUnit: UInt64 = 4096
 

@@ -15,6 +15,9 @@ public protocol VolumePool: Sendable {
     /// been staged out.
     var cutsAreInstant: Bool { get }
 
+    /// Whether `cut` freezes a mounted file system by itself, and must not be called while it is frozen.
+    var cutsFreeze: Bool { get }
+
     func usage() async throws -> PoolUsage
 
     /// Fails, saying why, where the pool cannot be used: for Probe.
@@ -46,8 +49,8 @@ public protocol VolumePool: Sendable {
     func detach(_ volume: String) async throws
 
     /// Cuts an unchanging picture of the copy as it is now. The file system on it is unmounted, or frozen until this
-    /// returns. Where cuts are not instant, the copy itself is the picture, and has to stay unwritten until the cut is
-    /// kept or discarded.
+    /// returns (see `cutsFreeze`). Where cuts are not instant, the copy itself is the picture, and has to stay unwritten
+    /// until the cut is kept or discarded.
     func cut(_ volume: String) async throws -> Cut
 
     /// A cut that a kill left behind, to go on staging it out; nil where there is none.
@@ -55,6 +58,9 @@ public protocol VolumePool: Sendable {
 
     /// Which parts of the cut may differ from the base kept for generation `generation`; nil where nobody can tell.
     func changes(in cut: Cut, since generation: UInt64) async throws -> [Range<UInt64>]?
+
+    /// Which parts of the cut may hold anything but zeros, ascending and apart; nil where nobody can tell.
+    func allocatedRanges(of cut: Cut) async throws -> [Range<UInt64>]?
 
     /// What holds exactly `generation`, to be read and compared with; nil where no base is kept for it. It may go at any
     /// time, as a pool that gets short of room lets bases go; who has opened it can read it to the end.
@@ -68,6 +74,12 @@ public protocol VolumePool: Sendable {
 
     /// The cut is not wanted any more.
     func discard(_ cut: Cut) async throws
+}
+
+extension VolumePool {
+    public var cutsFreeze: Bool { false }
+
+    public func allocatedRanges(of cut: Cut) async throws -> [Range<UInt64>]? { nil }
 }
 
 public struct PoolUsage: Sendable, Equatable {
@@ -126,6 +138,12 @@ public struct LocalCopy: Sendable, Equatable {
     public var device: FilePath?
 
     public init(record: CopyRecord, device: FilePath?) { (self.record, self.device) = (record, device) }
+}
+
+/// A local copy that cannot be used, and is left as it is.
+public struct DamagedCopy: Sendable {
+    public var volume: String
+    public var error: PerSSDError
 }
 
 /// An unchanging picture of a local copy.

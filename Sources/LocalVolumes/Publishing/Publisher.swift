@@ -83,6 +83,16 @@ public struct Publisher: Sendable {
         }
     }
 
+    /// Which file system of the volume is mounted; nil for none.
+    public func stagedKind(of volume: String) async throws -> FileSystemKind? {
+        try CopyName.validate(volume)
+        return try await BlockingPool.shared.run {
+            try MountTable.current().top(at: mounts.appending(volume)).flatMap {
+                FileSystemKind(rawValue: $0.fileSystemType)
+            }
+        }
+    }
+
     /// Mounts the file system of a volume; fine where that is done already. See `FileSystems.prepareForMount`, which comes
     /// first. One that is mounted read-only is made writable where that is asked for; targets that show it read-only still
     /// do so.

@@ -1,7 +1,8 @@
 import Errors
 import Foundation
 
-/// `volumes/<volume>/volume.json`: what a volume is. Written once for each incarnation.
+/// `volumes/<volume>/volume.json`: what a volume is. Written once for each incarnation; an expansion
+/// raises the capacity.
 public struct VolumeRecord: Record, Equatable {
     static let format = "perssd-volume"
     static let currentVersion = 1
@@ -60,16 +61,7 @@ public enum VolumeSize {
     ///
     /// - Throws: `invalidArgument` for negative bounds; `outOfRange` where no multiple of `granule` lies between them.
     public static func choose(required: Int64, limit: Int64) throws -> UInt64 {
-        guard required >= 0, limit >= 0 else {
-            throw PerSSDError(
-                .invalidArgument, "capacity_range has required_bytes \(required) and limit_bytes \(limit)",
-                remedy: "give sizes that are not negative")
-        }
-        guard limit == 0 || required <= limit else {
-            throw PerSSDError(
-                .outOfRange, "limit_bytes \(limit) is below required_bytes \(required)",
-                remedy: "raise limit_bytes, or lower required_bytes")
-        }
+        try checkBounds(required, limit)
         let wanted = required > 0 ? UInt64(required) : limit > 0 ? min(Self.default, UInt64(limit)) : Self.default
         guard wanted <= largest else {
             throw PerSSDError(.outOfRange, "\(wanted) bytes is more than the largest volume, \(largest) bytes")
@@ -82,5 +74,33 @@ public enum VolumeSize {
                 remedy: "raise limit_bytes: volumes come in multiples of 4 MiB")
         }
         return capacity
+    }
+
+    /// The capacity that a volume of `current` bytes has to be brought to: what it has, where that is enough.
+    ///
+    /// - Throws: `invalidArgument` for negative bounds; `outOfRange` where the volume is larger than the limit, as none
+    ///   shrinks, and where `choose` finds no size.
+    public static func grow(_ current: UInt64, required: Int64, limit: Int64) throws -> UInt64 {
+        try checkBounds(required, limit)
+        guard limit == 0 || current <= UInt64(limit) else {
+            throw PerSSDError(
+                .outOfRange,
+                "limit_bytes is \(limit), and the volume has \(current) bytes already: volumes do not shrink",
+                remedy: "make a smaller volume, and copy the files")
+        }
+        return UInt64(required) <= current ? current : try choose(required: required, limit: limit)
+    }
+
+    private static func checkBounds(_ required: Int64, _ limit: Int64) throws {
+        guard required >= 0, limit >= 0 else {
+            throw PerSSDError(
+                .invalidArgument, "capacity_range has required_bytes \(required) and limit_bytes \(limit)",
+                remedy: "give sizes that are not negative")
+        }
+        guard limit == 0 || required <= limit else {
+            throw PerSSDError(
+                .outOfRange, "limit_bytes \(limit) is below required_bytes \(required)",
+                remedy: "raise limit_bytes, or lower required_bytes")
+        }
     }
 }

@@ -1,0 +1,168 @@
+import Blocking
+import Errors
+import LinuxSystem
+import SystemPackage
+
+extension LVMPool {
+    public func cut(_ volume: String) async throws -> Cut {
+        _ = try record(of: volume)
+        return try await alone { state in
+            guard let copy = state.copies[volume] else { throw self.missing(volume) }
+            guard state.cuts[volume] == nil else {
+                throw PerSSDError(
+                    .failedPrecondition, "'\(volume)' has a cut already", remedy: "keep or discard that one first")
+            }
+            await self.makeRoom(state, for: copy.volume.mappedBytes)
+            let snapshot = try await self.snapshot(of: copy, as: .cut(volume: volume))
+            return Cut(volume: volume, path: try await self.activate(snapshot), isIndependent: true)
+        }
+    }
+
+    public func pendingCut(_ volume: String) async throws -> Cut? {
+        _ = try record(of: volume)
+        return try await alone { state in
+            guard let cut = state.cuts[volume]?.last else { return nil }
+            return Cut(volume: volume, path: try await self.activate(cut.name), isIndependent: true)
+        }
+    }
+
+    /// A read-only snapshot that bears its tags from the start.
+    private func snapshot(of copy: ThinPoolState.Copy, as meaning: LVMTags.Meaning) async throws -> String {
+        let name = LVMNames.snapshot(copy.record.volume)
+        try await BlockingPool.shared.run {
+            // What is in the page cache of the device itself; LVM sees to the file system's.
+            if let device = try self.device(of: copy.volume.name) { try BlockDevice.flush(device) }
+        }
+        try await tools.lvm(
+            "lvcreate",
+            ["--yes", "--snapshot", "--setactivationskip", "n", "--permission", "r"]
+                + Self.adding(LVMTags.encode(meaning)) + ["--name", name, "\(group)/\(copy.volume.name)"])
+        return name
+    }
+
+    public func keep(_ cut: Cut, asBaseFor generation: UInt64) async throws {
+        let volume = cut.volume
+        _ = try record(of: volume)
+        try await alone { state in
+            let bases = state.bases[volume] ?? []
+            guard let kept = state.cuts[volume]?.last else {
+                // A retry after an answer that got lost.
+                guard bases.contains(where: { $0.generation == generation }) else {
+                    throw PerSSDError(.notFound, "'\(volume)' has no cut to keep")
+                }
+                await self.discard(bases.filter { $0.generation != generation }.map(\.volume))
+                return
+            }
+            let tags = Self.exchanging(
+                LVMTags.encode(.cut(volume: volume)), LVMTags.encode(.base(volume: volume, generation: generation)))
+            try await self.tools.lvm("lvchange", tags + ["\(self.group)/\(kept.name)"])
+            await self.discard(bases.map(\.volume))
+            await self.deactivate(kept.name)
+        }
+    }
+
+    public func keepCopy(_ volume: String, asBaseFor generation: UInt64) async throws {
+        _ = try record(of: volume)
+        try await alone { state in
+            guard let copy = state.copies[volume] else { throw self.missing(volume) }
+            await self.makeRoom(state, for: copy.volume.mappedBytes)
+            let name = try await self.snapshot(of: copy, as: .base(volume: volume, generation: generation))
+            await self.discard((state.bases[volume] ?? []).map(\.volume))
+            await self.deactivate(name)
+        }
+    }
+
+    public func discard(_ cut: Cut) async throws {
+        _ = try record(of: cut.volume)
+        try await alone { state in
+            guard let cuts = state.cuts[cut.volume] else { return }
+            try await self.tools.lvm("lvremove", ["--yes"] + cuts.map { "\(self.group)/\($0.name)" })
+        }
+    }
+
+    /// A base is compared by its number in the metadata and needs no device.
+    private func deactivate(_ logicalVolume: String) async {
+        do {
+            try await tools.lvm("lvchange", ["--activate", "n", "\(group)/\(logicalVolume)"])
+        } catch {
+            logger.debug("\(group)/\(logicalVolume) stays active: \(error)")
+        }
+    }
+
+    // MARK: What changed
+
+    public func base(of volume: String, for generation: UInt64) async throws -> FilePath? {
+        _ = try record(of: volume)
+        return try await alone { state in
+            guard let base = state.bases[volume]?.last(where: { $0.generation == generation }) else { return nil }
+            _ = try await self.activate(base.volume.name)
+            // By its name, which no other volume ever gets: should the base go before it is opened, its number may be
+            // another's then.
+            let name = LVMNames.deviceMapperName(self.group, base.volume.name)
+            return try await BlockingPool.shared.run { try DeviceMapper.namedNode(of: name) }
+        }
+    }
+
+    public func changes(in cut: Cut, since generation: UInt64) async throws -> [Range<UInt64>]? {
+        _ = try record(of: cut.volume)
+        return try await alone { state in
+            guard let snapshot = state.cuts[cut.volume]?.last, let id = snapshot.thinID,
+                let base = state.bases[cut.volume]?.last(where: { $0.generation == generation })?.volume,
+                let baseID = base.thinID, base.sizeBytes <= snapshot.sizeBytes
+            else { return nil }
+            let output = try await self.readMetadata(
+                "thin_delta", ["--metadata-snap", "--snap1", "\(baseID)", "--snap2", "\(id)"])
+            return output.flatMap(ThinMetadata.differences).map { Self.clipped($0, to: snapshot.sizeBytes) }
+        }
+    }
+
+    public func allocatedRanges(of cut: Cut) async throws -> [Range<UInt64>]? {
+        _ = try record(of: cut.volume)
+        return try await alone { state in
+            guard let snapshot = state.cuts[cut.volume]?.last, let id = snapshot.thinID else { return nil }
+            let output = try await self.readMetadata("thin_dump", ["--metadata-snap", "--dev-id", "\(id)"])
+            return output.flatMap(ThinMetadata.mappings).map { Self.clipped($0, to: snapshot.sizeBytes) }
+        }
+    }
+
+    /// A last chunk may reach beyond the end of its volume.
+    static func clipped(_ ranges: [Range<UInt64>], to size: UInt64) -> [Range<UInt64>] {
+        ranges.compactMap { $0.lowerBound < size ? $0.lowerBound..<min($0.upperBound, size) : nil }
+    }
+
+    /// Runs a tool on the pool's metadata as they are at this moment.
+    ///
+    /// - Returns: nil where the metadata do not tell, or their list is too long to be of use: then all is read, which is slow
+    ///   and right.
+    private func readMetadata(_ tool: String, _ arguments: [String]) async throws -> [UInt8]? {
+        let metadata = try await BlockingPool.shared.run {
+            try DeviceMapper.node(of: LVMNames.deviceMapperName(self.group, LVMNames.thinPool + "_tmeta"))
+        }
+        do {
+            try await message("reserve_metadata_snap")
+        } catch {
+            // A kill has left one behind.
+            try await message("release_metadata_snap")
+            try await message("reserve_metadata_snap")
+        }
+        var output: [UInt8]?
+        do {
+            output = try await tools.run(
+                tool, arguments + [metadata.string], timeout: .seconds(300), outputLimit: 64 << 20
+            ).standardOutput
+        } catch {
+            logger.warning("the metadata of the pool '\(name)' do not tell what changed: \(error)")
+        }
+        do {
+            try await message("release_metadata_snap")
+        } catch {
+            logger.warning("a snapshot of the metadata of the pool '\(name)' stays: \(error)")
+        }
+        return output
+    }
+
+    private func message(_ text: String) async throws {
+        let device = LVMNames.deviceMapperName(group, LVMNames.thinPool, layer: "-tpool")
+        try await tools.run("dmsetup", ["message", device, "0", text], timeout: .seconds(60))
+    }
+}
