@@ -18,6 +18,7 @@ public final class NodePlugin: Sendable {
     let logger: Logger
     private let reporter: NodeReporter
     let health: PluginHealth
+    let storeWatch: StoreWatch
 
     /// - Parameters:
     ///   - pools: one or more, each with a name of its own.
@@ -42,6 +43,7 @@ public final class NodePlugin: Sendable {
             try await catalog.store.check()
             try await pools.check()
         }
+        storeWatch = StoreWatch(location: catalog.store.location) { try await catalog.store.check() }
         volumes = NodeVolumes(
             node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
             logger: logger, poolChanged: { reporter.poolChanged() })
