@@ -21,7 +21,9 @@ extension NodePlugin: NodeService {
     public func nodeGetCapabilities(
         _ request: NodeGetCapabilitiesRequest, context: RPCContext
     ) async throws -> NodeGetCapabilitiesResponse {
-        let kinds: [NodeServiceCapability.RPC.Kind] = [.getVolumeStats, .singleNodeMultiWriter, .expandVolume]
+        let kinds: [NodeServiceCapability.RPC.Kind] = [
+            .getVolumeStats, .singleNodeMultiWriter, .expandVolume, .volumeCondition,
+        ]
         return NodeGetCapabilitiesResponse(
             capabilities: kinds.map { NodeServiceCapability(type: .rpc(NodeServiceCapability.RPC(type: $0))) })
     }
@@ -99,7 +101,9 @@ extension NodePlugin: NodeService {
         try RequestChecks.required(request.volumePath, "volume_path", limit: Self.pathLimit)
         let id = try VolumeID(requested: request.volumeID)
         let path = try await resolved(request.volumePath, tolerating: [.notFound, .invalidArgument])
-        return NodeGetVolumeStatsResponse(usage: try await volumes.usage(of: id, at: path).units)
+        var report = try await volumes.report(of: id, at: path)
+        if let problem = await storeWatch.problem() { report.problems.append(problem) }
+        return NodeGetVolumeStatsResponse(usage: report.usage?.units ?? [], volumeCondition: report.condition)
     }
 }
 

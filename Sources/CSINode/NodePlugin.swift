@@ -18,6 +18,7 @@ public final class NodePlugin: Sendable {
     let logger: Logger
     private let reporter: NodeReporter
     let health: PluginHealth
+    let storeWatch: StoreWatch
 
     /// - Parameters:
     ///   - version: as GetPluginInfo tells it.
@@ -39,6 +40,7 @@ public final class NodePlugin: Sendable {
             try await catalog.store.check()
             try await pool.check()
         }
+        storeWatch = StoreWatch(location: catalog.store.location) { try await catalog.store.check() }
         volumes = NodeVolumes(
             node: node, catalog: catalog, pool: pool, publisher: publisher, concurrentTransfers: concurrentTransfers,
             logger: logger, poolChanged: { reporter.poolChanged() })

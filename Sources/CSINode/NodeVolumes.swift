@@ -95,15 +95,24 @@ actor NodeVolumes {
         return try await environment.catalog.volume(id).record
     }
 
-    /// How full a published volume is.
-    func usage(of id: VolumeID, at path: String) async throws -> VolumeUsageReport {
+    /// How full a published volume is, and how well.
+    func report(of id: VolumeID, at path: String) async throws -> VolumeReport {
         guard let entry = volumes[id],
             let publication = await entry.actor.targets.first(where: { $0.path == path })
         else { throw notPublished(id, path) }
+        var problems = await entry.work.localProblems(publication)
+        var usage: VolumeUsageReport?
         switch publication.access {
-        case .block: return .device(bytes: entry.work.copy?.sizeBytes ?? 0)
-        case .mount: return .fileSystem(try await environment.publisher.stats(of: id.rawValue))
+        case .block: usage = .device(bytes: entry.work.copy?.sizeBytes ?? 0)
+        case .mount:
+            do {
+                usage = .fileSystem(try await environment.publisher.stats(of: id.rawValue))
+            } catch {
+                problems.append("how full it is cannot be told: \(PerSSDError(wrapping: error))")
+            }
         }
+        if let failure = await entry.actor.stageOutFailure { problems.append(failure.text) }
+        return VolumeReport(usage: usage, problems: problems)
     }
 
     /// Makes a published volume as large as it is to be.

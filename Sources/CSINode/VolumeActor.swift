@@ -1,4 +1,5 @@
 import Errors
+import Foundation
 import Logging
 import Persistence
 
@@ -42,6 +43,8 @@ actor VolumeActor {
     private let logger: Logger
     private var retry: Task<Void, Never>?
     private var failures = 0
+    /// Set while staging out fails.
+    private(set) var stageOutFailure: StageOutFailure?
     private var isRetired = false
 
     /// Pauses between tries of a stage-out that nobody waits for.
@@ -208,11 +211,13 @@ actor VolumeActor {
         switch result {
         case .success:
             failures = 0
+            stageOutFailure = nil
             machine.committed()
             // A publish that failed while this ran has left nothing that would ask again.
             if machine.targets.isEmpty, machine.access == .none, machine.isDirty { scheduleRetry() }
         case .failure(let error):
             machine.stageOutFailed()
+            stageOutFailure = StageOutFailure(since: stageOutFailure?.since ?? Date(), error: error)
             logger.error("\(error)", metadata: ["volume": "\(volume)"])
             scheduleRetry()
         }

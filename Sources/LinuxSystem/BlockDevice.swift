@@ -29,6 +29,18 @@ public enum BlockDevice {
         try OpenFile(path, O_RDONLY).sync()
     }
 
+    /// Reads the first bytes from the device itself, past the page cache.
+    ///
+    /// - Throws: what the device says where it has failed or is gone.
+    public static func probe(_ path: FilePath) throws {
+        let file = try OpenFile(path, O_RDONLY | clinux_direct_flag())
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
+        defer { buffer.deallocate() }
+        guard try file.read(at: 0, into: buffer) == buffer.count else {
+            throw PerSSDError(.unavailable, "\(path) ends before its first 4096 bytes")
+        }
+    }
+
     /// What the device holds there is not wanted any more; what is read there afterwards depends on the device.
     public static func discard(_ path: FilePath, _ range: Range<UInt64>) throws {
         let file = try OpenFile(path, O_RDWR)

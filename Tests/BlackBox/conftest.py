@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def pytest_sessionstart(session):
     if os.geteuid() != 0:
         pytest.exit("these tests mount file systems: run them as root", returncode=3)
-    for program in ("mkfs.ext4", "mkfs.xfs", "e2fsck", "xfs_repair", "mkfs.btrfs", "btrfs", "losetup", "setpriv"):
+    for program in ("mkfs.ext4", "mkfs.xfs", "e2fsck", "xfs_repair", "mkfs.btrfs", "btrfs", "xfs_io", "losetup", "setpriv"):
         if shutil.which(program) is None:
             pytest.exit(f"{program} is missing: run scripts/install-dependencies.sh test", returncode=3)
 

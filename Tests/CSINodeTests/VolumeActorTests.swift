@@ -161,10 +161,12 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
         }
         #expect(error?.code == .unavailable)
         #expect(await !volume.isIdle)
+        #expect(await volume.stageOutFailure?.text.contains("the bucket does not answer") == true)
         // Nobody asks again: the volume's own retry comes after some two seconds.
         let deadline = ContinuousClock.now + .seconds(15)
         while await !volume.isIdle, .now < deadline { try await Task.sleep(for: .milliseconds(50)) }
         #expect(await volume.isIdle)
+        #expect(await volume.stageOutFailure == nil)
     }
 
     @Test func unpublishingWhatIsStillBeingRestoredStopsIt() async throws {

@@ -25,6 +25,13 @@ extension FileSystems {
     }
 }
 
+extension FileSystems {
+    /// That the device answers.
+    public func probe(_ device: FilePath) async throws {
+        try await BlockingPool.shared.run { try BlockDevice.probe(device) }
+    }
+}
+
 /// The bytes in which a file system describes itself.
 struct SuperblockBytes {
     private let bytes: [UInt8]

@@ -1,5 +1,6 @@
 import Blocking
 import Errors
+import Glibc
 import LinuxSystem
 import Logging
 import SystemPackage
@@ -340,6 +341,29 @@ public struct Publisher: Sendable {
     public func stats(of volume: String) async throws -> FileSystemStats {
         let path = try await requireStaged(volume)
         return try await BlockingPool.shared.run { try FileSystemStats(of: path) }
+    }
+
+    /// What keeps a mounted volume from being used as it was mounted, for people; nil where nothing does.
+    ///
+    /// ext4 and btrfs turn read-only where they find an error or cannot write (Linux 6.12 and later call that of ext4
+    /// "emergency_ro"); an xfs shuts down, and then answers every call with an I/O error.
+    public func trouble(of volume: String) async throws -> String? {
+        let path = mounts.appending(volume)
+        return try await BlockingPool.shared.run {
+            guard let entry = try MountTable.current().top(at: path) else {
+                return "its file system is not mounted any more at \(path)"
+            }
+            // Mounted read-only on purpose, it is so in this mount, too.
+            if !entry.options.contains("ro"), !entry.superOptions.isDisjoint(with: ["ro", "emergency_ro"]) {
+                return "its \(entry.fileSystemType) has turned read-only after an error; look for it in dmesg"
+            }
+            do {
+                _ = try OpenFile(path, O_RDONLY | O_DIRECTORY)
+                return nil
+            } catch let error as PerSSDError {
+                return "its \(entry.fileSystemType) does not answer, as after an error: \(error)"
+            }
+        }
     }
 
     private func requireStaged(_ volume: String) async throws -> FilePath {

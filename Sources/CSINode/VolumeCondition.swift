@@ -1,0 +1,61 @@
+import CSI
+import Errors
+import Foundation
+import LinuxSystem
+import LocalVolumes
+import Persistence
+import SystemPackage
+
+/// What a NodeGetVolumeStats tells of a published volume.
+struct VolumeReport: Sendable {
+    /// nil where the file system does not say any more.
+    var usage: VolumeUsageReport?
+    /// What is wrong, for people; empty where the volume is well.
+    var problems: [String]
+
+    /// Bytes of a condition's message at the most: it travels in every answer, and is shown as one line.
+    private static let limit = 2000
+
+    var condition: VolumeCondition {
+        guard !problems.isEmpty else {
+            return VolumeCondition(abnormal: false, message: "the volume can be used, and so can the bucket")
+        }
+        let text = problems.joined(separator: "; ")
+        return VolumeCondition(
+            abnormal: true, message: text.count > Self.limit ? "\(text.prefix(Self.limit - 4)) ..." : text)
+    }
+}
+
+/// A stage-out that failed, and is tried again.
+struct StageOutFailure: Sendable {
+    /// When the first of the tries failed that have failed ever since.
+    var since: Date
+    /// Why the last one did.
+    var error: PerSSDError
+
+    var text: String {
+        "what was written is not in the bucket yet: staging out fails since \(since.formatted(.iso8601)): \(error)"
+    }
+}
+
+extension LocalVolumeWork {
+    /// What is wrong with the volume here on the node.
+    func localProblems(_ publication: Publication) async -> [String] {
+        var problems: [String] = []
+        if let device = memory.withLock({ $0.device }) {
+            do { try await environment.fileSystems.probe(device) } catch {
+                problems.append("its device does not read: \(PerSSDError(wrapping: error))")
+            }
+        }
+        if case .mount = publication.access {
+            do {
+                if let trouble = try await environment.publisher.trouble(of: volume.rawValue) {
+                    problems.append(trouble)
+                }
+            } catch {
+                problems.append("its file system cannot be looked at: \(PerSSDError(wrapping: error))")
+            }
+        }
+        return problems
+    }
+}
