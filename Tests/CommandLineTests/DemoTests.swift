@@ -111,7 +111,11 @@ import Testing
         let place = try Place()
         let process = try await place.start()
         try await process.waitUntilReady { process.output.contains("starting") }
+        // Else it may have ended before the second one looks, where the machine is busy.
+        process.send(signal: SIGSTOP)
+        defer { process.send(signal: SIGCONT) }
         let second = try await Run.perssd(place.arguments)
+        process.send(signal: SIGCONT)
         #expect(second.exitCode == 1)
         #expect(second.output.contains("is locked by process"), "\(second.output)")
         #expect(try await process.waitForExit(within: .seconds(180)) == 0, "\(process.output)")

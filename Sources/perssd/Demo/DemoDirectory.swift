@@ -37,7 +37,12 @@ struct DemoDirectory: Sendable {
                     .failedPrecondition, "\(path) is there, and is not a directory that the demo made",
                     remedy: "give another one with --directory")
             }
-            return DemoDirectory(path: path, lock: try FileLock(marker))
+            let lock = try FileLock(marker)
+            guard try FileStatus.of(marker, followingLinks: false) != nil else {
+                throw PerSSDError(
+                    .failedPrecondition, "another demo has just ended and removed \(path)", remedy: "try again")
+            }
+            return DemoDirectory(path: path, lock: lock)
         }
     }
 
