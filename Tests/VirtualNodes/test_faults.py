@@ -8,6 +8,9 @@ import pytest
 
 from cluster import MIB, csi, mount, patiently
 
+# A loss of power takes some half a minute of CI's time.
+IMAGES_ALONE = pytest.mark.parametrize("kind", ["images"], indirect=True, scope="session")
+
 # Of the time that the call takes when nothing happens to it.
 KILLS = [0.1, 0.5, 0.9]
 POWER_LOSSES = [0.3, 0.8]
@@ -90,6 +93,7 @@ def test_the_plugin_is_killed_during_publish(cluster):
         it.check("node-a")
 
 
+@IMAGES_ALONE
 def test_the_power_fails_during_unpublish(cluster):
     it = Interrupted(cluster, "power-out")
     for fraction in POWER_LOSSES:
@@ -104,6 +108,7 @@ def test_the_power_fails_during_unpublish(cluster):
     cluster.perssd("verify", it.volume.volume_id)
 
 
+@IMAGES_ALONE
 def test_the_power_fails_during_publish(cluster):
     it = Interrupted(cluster, "power-in")
     for fraction in POWER_LOSSES:
@@ -117,6 +122,7 @@ def test_the_power_fails_during_publish(cluster):
         it.check("node-a")
 
 
+@IMAGES_ALONE
 def test_the_power_fails_while_a_pod_writes(cluster):
     it = Interrupted(cluster, "power-pod")
     it.publish("node-a")
