@@ -44,6 +44,7 @@ import Testing
         #expect(commands.map(\.command) == ["lvcreate", "lvcreate", "lvconvert", "lvchange", "lvchange"])
         #expect(commands[0].arguments.contains("raid1") && commands[1].arguments.contains("raid1"))
         #expect(commands[1].arguments.contains("perssd_metadata"))
+        #expect(!commands.prefix(3).contains { $0.arguments.contains("--addtag") })
         #expect(commands[3].arguments == ["--addtag", "perssd", "--addtag", "perssd.kind=pool", "g/perssd"])
     }
 

@@ -118,7 +118,7 @@ struct ThinPoolPlan: Sendable, Equatable {
                     (
                         "lvcreate",
                         ["--yes", "--type", "raid1", "--mirrors", "1", "--nosync", "--size", "\(size)b"]
-                            + tags + ["--name", name, group]
+                            + ["--name", name, group]
                     ))
             }
             commands.append(
@@ -128,7 +128,7 @@ struct ThinPoolPlan: Sendable, Equatable {
                         + ["\(group)/\(pool)"]
                 ))
         }
-        // A conversion leaves the tags with the hidden volume of the data.
+        // Not before: a conversion leaves tags with the hidden volumes, which are none of ours by themselves.
         if layout == .raid1 { commands.append(("lvchange", tags + ["\(group)/\(pool)"])) }
         // A write that finds no room is to fail, not to hang its pod for a minute. lvcreate refuses to be told.
         commands.append(("lvchange", ["--errorwhenfull", "y", "\(group)/\(pool)"]))
