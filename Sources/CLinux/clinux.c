@@ -124,6 +124,8 @@ int clinux_direct_flag(void) { return O_DIRECT; }
 int clinux_freeze(int descriptor) { return ioctl(descriptor, FIFREEZE, 0); }
 int clinux_thaw(int descriptor) { return ioctl(descriptor, FITHAW, 0); }
 
+int clinux_sync_file_system(int descriptor) { return syncfs(descriptor); }
+
 int clinux_trim(int descriptor, uint64_t *trimmed) {
     struct fstrim_range range = {.start = 0, .len = UINT64_MAX, .minlen = 0};
     int result = ioctl(descriptor, FITRIM, &range);

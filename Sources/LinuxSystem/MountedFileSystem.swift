@@ -31,6 +31,10 @@ public enum MountedFileSystem {
     public static func trim(_ mountPoint: FilePath) throws -> UInt64 {
         let root = try OpenFile(mountPoint, O_RDONLY | O_DIRECTORY)
         var bytes: UInt64 = 0
+        // ext4 has what was deleted back only once its journal says so.
+        try systemCall("sync the file system at \(mountPoint)") {
+            clinux_sync_file_system(root.descriptor)
+        }
         do {
             try systemCall("trim the file system at \(mountPoint)") { clinux_trim(root.descriptor, &bytes) }
         } catch let error as PerSSDError where error.errno == .notSupported || error.errno == .notSupportedOnSocket {

@@ -86,6 +86,8 @@ int clinux_name_thread(const char *name);
 int clinux_direct_flag(void);
 int clinux_freeze(int descriptor);
 int clinux_thaw(int descriptor);
+/* syncfs(2): all of the file system that `descriptor` is on. */
+int clinux_sync_file_system(int descriptor);
 /* Discards what is free; `trimmed` becomes the number of bytes. */
 int clinux_trim(int descriptor, uint64_t *trimmed);
 
