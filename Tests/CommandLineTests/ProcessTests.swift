@@ -113,7 +113,7 @@ import Testing
                 "--endpoint", "unix://\(socket)", "--store", "file://" + (directory + "bucket"),
             ])
             #expect(poolless.status == ExitMeaning.usage.rawValue)
-            #expect(poolless.output.contains("a node has one pool, and 0 are given"))
+            #expect(poolless.output.contains("a node needs a pool, and none is given"))
         }
     }
 }
