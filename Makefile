@@ -17,7 +17,7 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-nvme lint generate bench clean dependencies-build dependencies-demo dependencies-test \
+.PHONY: help build demo test test-nvme test-volume-groups lint generate bench clean dependencies-build dependencies-demo dependencies-test \
 	dependencies-bench
 
 help: ## Show this
@@ -40,6 +40,10 @@ test: dependencies-test ## Run every test (as root: it mounts file systems)
 test-nvme: dependencies-test ## Run the tests in virtual machines with NVMe drives (as root), a part of test
 	swift build --jobs $(JOBS)
 	.venv/bin/python -m pytest -q Tests/VirtualNodes
+
+test-volume-groups: dependencies-test ## Try pools of logical volumes in full in a virtual machine: 8 minutes, no part of test
+	swift build --jobs $(JOBS)
+	.venv/bin/python -m pytest -q Tests/VirtualNodes/conformance_of_volume_groups.py
 
 bench: dependencies-bench ## Measure PerSSD beside zstd, rclone and restic (as root: docs/benchmarks.md)
 	$(SWIFT_BUILD) --configuration release --product perssd-bench
