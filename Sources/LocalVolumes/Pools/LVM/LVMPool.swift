@@ -180,18 +180,7 @@ public final class LVMPool: VolumePool {
 
     public func save(_ record: CopyRecord) async throws {
         let old = try self.record(of: record.volume)
-        guard record.incarnation == old.incarnation, record.lineage == old.lineage else {
-            throw PerSSDError(
-                .failedPrecondition,
-                "the local copy of '\(record.volume)' is of another incarnation than the record to save",
-                remedy: "remove the copy, and make a new one")
-        }
-        guard record.sizeBytes == old.sizeBytes else {
-            throw PerSSDError(
-                .failedPrecondition,
-                "the local copy of '\(record.volume)' has \(old.sizeBytes) bytes, not \(record.sizeBytes): only a resize "
-                    + "changes that")
-        }
+        try old.requireSuccessor(record)
         try await lock.run { try await self.retag(from: old, to: record) }
     }
 
