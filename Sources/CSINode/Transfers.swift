@@ -24,7 +24,8 @@ extension LocalVolumeWork {
     ) async throws -> StagedOut {
         let volumeRecord = try await volumeRecord()
         let changed = try await changes(in: cut, since: parent, record: record)
-        let base = try await base(for: parent, record: record)
+        // Where nothing changed there is nothing to compare, and a base may have to be made ready first.
+        let base = changed == .only([]) ? nil : try await base(for: parent, record: record)
         var options = StageOutOptions(compressionLevel: volumeRecord.parameters.compressionLevel)
         options.blockSize = try BlockSize(bytes: volumeRecord.parameters.blockSize)
         let stageOut = StageOut(store: environment.catalog.store, lineage: record.lineage, options: options)
