@@ -17,7 +17,7 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-nvme test-volume-groups lint generate bench clean dependencies-build dependencies-demo dependencies-test \
+.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme clean dependencies-build dependencies-demo dependencies-test \
 	dependencies-bench
 
 help: ## Show this
@@ -50,6 +50,11 @@ bench: dependencies-bench ## Measure PerSSD beside zstd, rclone and restic (as r
 	$(SUDO) env PERSSD_BENCH_SIZE=$(PERSSD_BENCH_SIZE) PERSSD_BENCH_ROUNDS=$(PERSSD_BENCH_ROUNDS) \
 		/usr/bin/python3 Benchmarks/run.py \
 		"$$(swift build --configuration release --show-bin-path)/perssd-bench" .venv/bin/weed $(BENCH_OPTIONS)
+
+bench-nvme: ## Measure fio through a published volume in a virtual machine (as root: docs/benchmarks.md)
+	scripts/install-dependencies.sh bench-nvme
+	swift build --jobs $(JOBS)
+	.venv/bin/python -m pytest -q -s Tests/VirtualNodes/speed_of_published_volumes.py
 
 lint: ## Check the format of all Swift code
 	swift format lint --strict --recursive Package.swift Sources Tests

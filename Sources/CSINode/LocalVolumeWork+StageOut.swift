@@ -2,28 +2,83 @@ import Errors
 import Foundation
 import LocalVolumes
 import Persistence
+import Units
 
 extension LocalVolumeWork {
     func stageOut(
         progress: WorkProgress, cutMade: @Sendable (_ isIndependent: Bool) async -> Void,
         isClosing: @Sendable () async -> Bool
     ) async throws {
+        let made = memory.withLock { memory in
+            defer { memory.cut = nil }
+            return memory.cut
+        }
         do {
             guard let record = copy, record.state == .dirty else {
                 await cutMade(false)
                 return try await closeHead(isClosing: isClosing)
             }
-            guard let head = try await ownHead(record) else {
+            guard let head = try await ownHead(record, besides: made) else {
                 await cutMade(false)
                 return try await keepLostWork(record, progress: progress, isClosing: isClosing)
             }
-            try await stageOut(record, head: head, progress: progress, cutMade: cutMade, isClosing: isClosing)
+            let cut = if let made { made } else { try await makeCut() }
+            await cutMade(cut.cut.isIndependent)
+            try await stageOut(cut, of: record, head: head, progress: progress, isClosing: isClosing)
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot stage out volume \(volume)")
         }
     }
 
-    /// The head, where what the copy holds may be committed; nil where the lease is lost or the volume deleted.
+    private func makeCut() async throws -> MadeCut {
+        let cut = try await pool.cut(volume.rawValue)
+        return MadeCut(cut: cut, at: environment.catalog.time)
+    }
+
+    func cut() async throws {
+        do {
+            let made = try await cutWhilePublished()
+            memory.withLock { $0.cut = made }
+        } catch {
+            throw PerSSDError(wrapping: error, during: "cannot cut volume \(volume) while it is published")
+        }
+    }
+
+    /// A mounted file system is frozen for it, so that the cut is as whole as after an unmount, but for what programs hold
+    /// in their own memory. A raw device is cut as a loss of power would leave it.
+    private func cutWhilePublished() async throws -> MadeCut {
+        let pool = try self.pool
+        guard pool.cutsAreInstant else {
+            throw PerSSDError(
+                .failedPrecondition,
+                "pool \(pool.name) (\(pool.location)) cannot share blocks between a volume and its cut, so the volume would "
+                    + "have to stand still until all of it is sent",
+                remedy: "unpublish the volume first, or keep the pool on XFS, btrfs or a volume group")
+        }
+        let publisher = environment.publisher
+        guard !pool.cutsFreeze, try await publisher.stagedPath(of: volume.rawValue) != nil else {
+            return try await makeCut()
+        }
+        let start = ContinuousClock.now
+        let made = try await publisher.whileFrozen(volume.rawValue) { try await makeCut() }
+        environment.logger.info(
+            "cut while published", metadata: ["volume": "\(volume)", "frozen": "\((.now - start).text)"])
+        return made
+    }
+
+    /// The head, where what the copy holds may be committed; nil where the lease is lost or the volume deleted. Where there
+    /// is none, the cut that was made is let go.
+    private func ownHead(_ record: CopyRecord, besides made: MadeCut?) async throws -> Versioned<Head>? {
+        do {
+            if let head = try await ownHead(record) { return head }
+        } catch {
+            if let made { try? await pool.discard(made.cut) }
+            throw error
+        }
+        if let made { try await pool.discard(made.cut) }
+        return nil
+    }
+
     private func ownHead(_ record: CopyRecord) async throws -> Versioned<Head>? {
         if let known = memory.withLock({ $0.head }), isOwn(record, known.value) { return known }
         do {
@@ -36,19 +91,16 @@ extension LocalVolumeWork {
     }
 
     private func stageOut(
-        _ record: CopyRecord, head: Versioned<Head>, progress: WorkProgress,
-        cutMade: @Sendable (_ isIndependent: Bool) async -> Void, isClosing: @Sendable () async -> Bool
+        _ made: MadeCut, of record: CopyRecord, head: Versioned<Head>, progress: WorkProgress,
+        isClosing: @Sendable () async -> Bool
     ) async throws {
-        let pool = try self.pool
-        let cut = try await pool.cut(volume.rawValue)
-        let cutAt = environment.catalog.time
-        await cutMade(cut.isIndependent)
+        let (pool, cut) = (try self.pool, made.cut)
         do {
             let parent = try await self.record(of: head.value.newest)
             let staged = try await send(cut, parent: parent, record: record, progress: progress)
             progress.enter("committing")
             let committed = try await commit(
-                staged, of: record, parent: parent, head: head, cutAt: cutAt, isClosing: isClosing)
+                staged, of: record, parent: parent, head: head, cutAt: made.at, isClosing: isClosing)
             try await pool.keep(cut, asBaseFor: committed.generation)
             try await update { [now = environment.now] in
                 $0.generation = committed.generation

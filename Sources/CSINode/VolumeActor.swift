@@ -23,7 +23,11 @@ protocol VolumeWork: Sendable {
     func unpublish(path: String, isLast: Bool) async throws
     /// Makes the published volume larger. Called again, it finishes what an earlier try left undone.
     func expand(_ wanted: Expansion, progress: WorkProgress) async throws
-    /// Brings the local copy to the bucket and commits it.
+    /// Cuts the volume as it is, under the pods that have it. The next `stageOut` sends this cut.
+    ///
+    /// - Throws: `failedPrecondition` where the pool cannot.
+    func cut() async throws
+    /// Brings the local copy to the bucket and commits it: what `cut` has cut, or else a cut of its own.
     ///
     /// - Parameters:
     ///   - cutMade: called with whether the copy may be written while the rest goes on.
@@ -133,6 +137,25 @@ actor VolumeActor {
         }
     }
 
+    /// Makes what the volume holds now, or held a little later, a generation, whether pods have it or not; of a volume that
+    /// has nothing uncommitted this is nothing.
+    ///
+    /// - Throws: `aborted` with the progress at the deadline; the work goes on, and a further call is another checkpoint.
+    func checkpoint(until deadline: ContinuousClock.Instant) async throws {
+        var isCut = false
+        try await carryOut(until: deadline) {
+            isCut ? .done : machine.checkpoint()
+        } start: { work in
+            guard work == .cut else { return beginStageOut() }
+            isCut = true
+            begin(
+                .access, "cutting", work: { [work = self.work] _ in try await work.cut() },
+                ended: { await self.cutEnded($0) })
+        }
+        guard isCut else { return }
+        try await jobs[.stageOut]?.wait(until: deadline)
+    }
+
     // MARK: Work
 
     private func carryOut(
@@ -192,6 +215,11 @@ actor VolumeActor {
             ended: { await self.stageOutEnded($0) })
     }
 
+    private func cutEnded(_ result: Result<Void, PerSSDError>) {
+        accessEnded(result) { $0.cutWhilePublished() }
+        if case .success = result { beginStageOut() }
+    }
+
     private func beginClosing() -> Bool { machine.beginClosing() }
     private func opened() { machine.opened() }
     private func cutMade(isIndependent: Bool) { machine.cutMade(isIndependent: isIndependent) }
@@ -238,7 +266,7 @@ actor VolumeActor {
 extension VolumeMachine.Work {
     var track: Track {
         switch self {
-        case .publish, .unpublish, .expand: .access
+        case .publish, .unpublish, .expand, .cut: .access
         case .stageOut: .stageOut
         }
     }

@@ -3,8 +3,9 @@ import Errors
 /// What may happen next to one volume on this node: pure, so that every order of calls, ends and failures can be tried
 /// without a device. `VolumeActor` does what it says.
 ///
-/// Two tracks. *Access* is publishing or unpublishing one target, or growing the volume: one at a time. *Stage-out* runs beside it, but the
-/// volume is opened for writing only once the cut it sends is independent of the local copy.
+/// Two tracks. *Access* is publishing or unpublishing one target, growing the volume, or cutting it while it is published:
+/// one at a time. *Stage-out* runs beside it, but the volume is opened for writing only once the cut it sends is independent
+/// of the local copy.
 struct VolumeMachine: Sendable, Hashable {
     /// What is published where.
     private(set) var targets: [String: Publication] = [:]
@@ -19,6 +20,8 @@ struct VolumeMachine: Sendable, Hashable {
         case publishing(Publication)
         case unpublishing(path: String)
         case expanding(Expansion)
+        /// A cut is made under the pods that have the volume.
+        case cutting
     }
 
     enum StageOut: Sendable, Hashable {
@@ -64,6 +67,8 @@ struct VolumeMachine: Sendable, Hashable {
         case publish(Publication)
         case unpublish(path: String)
         case expand(Expansion)
+        /// With it the stage-out of what was cut begins.
+        case cut
         case stageOut
 
         enum Track: Sendable, Equatable { case access, stageOut }
@@ -85,7 +90,7 @@ struct VolumeMachine: Sendable, Hashable {
     mutating func publish(_ wanted: Publication) -> Step {
         switch access {
         case .publishing(let current) where current == wanted: return .join(.access)
-        case .publishing, .unpublishing, .expanding: return .await(.access)
+        case .publishing, .unpublishing, .expanding, .cutting: return .await(.access)
         case .none: break
         }
         if let existing = targets[wanted.path] {
@@ -121,7 +126,7 @@ struct VolumeMachine: Sendable, Hashable {
         switch access {
         case .publishing(let current) where current.path == path: return .stop(.access)
         case .unpublishing(let current) where current == path: return .join(.access)
-        case .publishing, .unpublishing, .expanding: return .await(.access)
+        case .publishing, .unpublishing, .expanding, .cutting: return .await(.access)
         case .none: break
         }
         access = .unpublishing(path: path)
@@ -132,7 +137,7 @@ struct VolumeMachine: Sendable, Hashable {
     mutating func expand(_ wanted: Expansion) -> Step {
         switch access {
         case .expanding(wanted): return .join(.access)
-        case .publishing, .unpublishing, .expanding: return .await(.access)
+        case .publishing, .unpublishing, .expanding, .cutting: return .await(.access)
         case .none: break
         }
         guard targets[wanted.path] != nil else {
@@ -158,6 +163,18 @@ struct VolumeMachine: Sendable, Hashable {
         return .start(.stageOut)
     }
 
+    /// Asked by whoever wants what the volume holds at this moment to be a generation, published or not.
+    ///
+    /// A cut that is being made may have been made before the caller asked, so none is joined while pods write.
+    mutating func checkpoint() -> Step {
+        guard !targets.isEmpty else { return settle() }
+        guard access == .none else { return .await(.access) }
+        guard isDirty else { return .done }
+        guard stageOut == .none else { return .await(.stageOut) }
+        access = .cutting
+        return .start(.cut)
+    }
+
     // MARK: What has happened
 
     mutating func published(_ publication: Publication) {
@@ -177,6 +194,12 @@ struct VolumeMachine: Sendable, Hashable {
     }
 
     mutating func expanded() { access = .none }
+
+    /// A cut was made of the published volume, and is sent from now on.
+    mutating func cutWhilePublished() {
+        access = .none
+        stageOut = .sending(writtenSince: true)
+    }
 
     /// The work on access failed; what is published is as it was.
     mutating func accessFailed() { access = .none }

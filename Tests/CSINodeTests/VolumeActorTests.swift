@@ -48,6 +48,11 @@ private final class ScriptedWork: VolumeWork {
 
     func unpublish(path: String, isLast: Bool) async throws { try note("unpublish \(path)\(isLast ? " last" : "")") }
 
+    func cut() async throws {
+        try await cutGate.wait()
+        try note("cut published")
+    }
+
     func stageOut(
         progress: WorkProgress, cutMade: @Sendable (Bool) async -> Void, isClosing: @Sendable () async -> Bool
     ) async throws {
@@ -195,6 +200,35 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
         work.state.withLock { $0.failures["expand 7"] = PerSSDError(.resourceExhausted, "the pool is full") }
         await #expect(throws: PerSSDError.self) { try await volume.expand(wanted, until: later) }
         try await volume.expand(wanted, until: later)
+        try await volume.unpublish(path: "/a", inBackground: false, until: later)
+        #expect(await volume.isIdle)
+    }
+
+    @Test func aCheckpointIsCutAndSentWhileThePodGoesOn() async throws {
+        let work = ScriptedWork()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        work.sendGate.close()
+        let error = await #expect(throws: PerSSDError.self) { try await volume.checkpoint(until: soon) }
+        #expect(error?.code == .aborted && error?.message == "staging out")
+        try await volume.publish(request("/b"), until: later)
+        try await volume.unpublish(path: "/b", inBackground: false, until: later)
+        work.sendGate.open()
+        try await volume.checkpoint(until: later)
+        try await volume.unpublish(path: "/a", inBackground: false, until: later)
+        #expect(work.log.filter { $0 == "cut published" }.count == 2)
+        #expect(work.state.withLock { $0.closings } == [false, false, true])
+        #expect(await volume.isIdle)
+    }
+
+    @Test func aCheckpointThatCannotCutSaysSoAndThePodGoesOn() async throws {
+        let work = ScriptedWork()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        work.state.withLock { $0.failures["cut published"] = PerSSDError(.failedPrecondition, "no reflink") }
+        let error = await #expect(throws: PerSSDError.self) { try await volume.checkpoint(until: later) }
+        #expect(error?.code == .failedPrecondition)
+        #expect(!work.log.contains("commit"))
         try await volume.unpublish(path: "/a", inBackground: false, until: later)
         #expect(await volume.isIdle)
     }

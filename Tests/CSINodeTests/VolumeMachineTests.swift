@@ -172,6 +172,50 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         #expect(machine.unpublish(path: "/a") == .start(.unpublish(path: "/a")))
     }
 
+    @Test func aCheckpointCutsUnderThePodsAndLeavesTheVolumeDirty() {
+        var machine = publishedMachine(first)
+        #expect(machine.checkpoint() == .start(.cut))
+        // Its cut may have been made before another caller asked.
+        #expect(machine.checkpoint() == .await(.access))
+        #expect(machine.unpublish(path: "/a") == .await(.access))
+        #expect(machine.publish(second) == .await(.access))
+        machine.cutWhilePublished()
+        #expect(machine.checkpoint() == .await(.stageOut))
+        #expect(machine.publish(second) == .start(.publish(second)))
+        machine.opened()
+        machine.published(second)
+        let isClosing = machine.beginClosing()
+        #expect(!isClosing)
+        machine.committed()
+        #expect(machine.isDirty && machine.checkpoint() == .start(.cut))
+    }
+
+    @Test func aVolumeThatIsUnpublishedDuringACheckpointIsStagedOutOnceMore() {
+        var machine = publishedMachine(first)
+        _ = machine.checkpoint()
+        machine.cutWhilePublished()
+        #expect(machine.unpublish(path: "/a") == .start(.unpublish(path: "/a")))
+        machine.unpublished(path: "/a")
+        #expect(machine.settle() == .await(.stageOut))
+        let isClosing = machine.beginClosing()
+        #expect(!isClosing)
+        machine.committed()
+        #expect(machine.settle() == .start(.stageOut))
+    }
+
+    @Test func aCheckpointOfWhatIsNotPublishedIsItsStageOut() {
+        var machine = VolumeMachine()
+        #expect(machine.checkpoint() == .done)
+        machine = VolumeMachine(isDirty: true)
+        #expect(machine.checkpoint() == .start(.stageOut))
+        #expect(machine.checkpoint() == .join(.stageOut))
+        // Published for reading alone, it is the generation that it was restored from.
+        machine = VolumeMachine()
+        _ = machine.publish(first)
+        machine.published(first)
+        #expect(machine.checkpoint() == .done)
+    }
+
     @Test func aFailedStageOutIsBegunAnew() {
         var machine = VolumeMachine(isDirty: true)
         #expect(machine.settle() == .start(.stageOut))
@@ -206,7 +250,7 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
     }
 
     enum Event: CaseIterable {
-        case publishA, publishB, unpublishA, unpublishB, expandA, settle, write
+        case publishA, publishB, unpublishA, unpublishB, expandA, settle, checkpoint, write
         case openHead, accessSucceeds, accessFails, cutIndependent, cutDependent, askToClose, commit, stageOutFails
     }
 
@@ -219,6 +263,7 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         case .unpublishB: _ = next.machine.unpublish(path: "/b")
         case .expandA: _ = next.machine.expand(Expansion(path: "/a", requiredBytes: 1, limitBytes: 0))
         case .settle: _ = next.machine.settle()
+        case .checkpoint: _ = next.machine.checkpoint()
         case .write: next.write()
         case .openHead:
             guard case .publishing = world.machine.access else { return nil }
@@ -244,6 +289,10 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
                 #expect([.none, .sending(writtenSince: true)].contains(world.machine.stageOut))
                 next.write()
                 next.machine.expanded()
+            case .cutting:
+                #expect(!world.openForWriting.isEmpty && world.isHeadOpen && world.cut == nil)
+                next.cut = world.written
+                next.machine.cutWhilePublished()
             }
         case .accessFails:
             guard world.machine.access != .none else { return nil }

@@ -2,15 +2,23 @@
 //     local-volumes-crash-helper sequence DIRECTORY NUMBER
 // Works on a pool at random until it is killed:          local-volumes-crash-helper work DIRECTORY SEED
 // Recovers the pool and prints what it finds, then ends: local-volumes-crash-helper observe DIRECTORY
+// Freezes a mounted file system until it is killed:      local-volumes-crash-helper freeze DIRECTORY
 //
 // Before each step it prints "try VOLUME STATE", and "ok VOLUME STATE" once the pool has said that the step is done.
 
 import KillAtCall
+import LinuxSystem
 import LocalVolumes
 import Logging
 import SystemPackage
 
 let arguments = CommandLine.arguments
+if arguments[1] == "freeze" {
+    let freeze = try Freeze(FilePath(arguments[2]), limit: .seconds(60))
+    say("frozen")
+    try await Task.sleep(for: .seconds(60))
+    try freeze.thaw()
+}
 let pool = try await ImagePool.open(
     name: "crash", directory: FilePath(arguments[2]), options: .init(size: 1 << 30, reserve: 0),
     logger: Logger(label: "helper") { StreamLogHandler.standardError(label: $0) })

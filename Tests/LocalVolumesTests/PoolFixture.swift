@@ -66,3 +66,9 @@ func read(_ path: FilePath, at offset: UInt64 = 0, count: Int) throws -> [UInt8]
 func loops(below path: FilePath) throws -> [LoopDevice] {
     try LoopDevice.all().filter { $0.backingPath.starts(with: path) }
 }
+
+/// The program of Tests/LocalVolumesCrashHelper, beside this one.
+func crashHelper() throws -> URL {
+    let here = URL(fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+    return here.deletingLastPathComponent().appendingPathComponent("local-volumes-crash-helper")
+}

@@ -286,4 +286,40 @@ private struct Fixture {
             #expect(try await fixture.publisher.trim("v") > mebibyte)
         }
     }
+
+    @Test func aFreezeThatLastsTooLongIsEndedAndReported() async throws {
+        try await Fixture.with { fixture in
+            let path = fixture.scratch.appending("state/mounts/v")
+            let error = await failure {
+                try await fixture.publisher.whileFrozen("v", limit: .seconds(1)) {
+                    // Held until the freeze is over.
+                    try DurableFile.write([1], to: path.appending("file"))
+                }
+            }
+            #expect(error?.code == .aborted)
+            #expect(error?.message.contains("before its time") == true)
+            let value = try await fixture.publisher.whileFrozen("v") { 7 }
+            #expect(value == 7)
+        }
+    }
+
+    @Test func aFreezeEndsWithTheProcessThatMadeIt() async throws {
+        try await Fixture.with { fixture in
+            let path = fixture.scratch.appending("state/mounts/v")
+            let output = try OpenFile(fixture.scratch.appending("output"), O_RDWR | O_CREAT)
+            let process = Process()
+            process.executableURL = try crashHelper()
+            process.arguments = ["freeze", path.string]
+            process.standardOutput = FileHandle(fileDescriptor: output.descriptor)
+            try process.run()
+            while try DurableFile.read(output.path, limit: 100) != Array("frozen\n".utf8) { usleep(10_000) }
+            #expect(throws: PerSSDError.self) { try MountedFileSystem.freeze(path) }
+            kill(process.processIdentifier, SIGKILL)
+            process.waitUntilExit()
+            // Hangs where nobody thaws.
+            let start = ContinuousClock.now
+            try DurableFile.write([1], to: path.appending("file"))
+            #expect(ContinuousClock.now - start < .seconds(10))
+        }
+    }
 }

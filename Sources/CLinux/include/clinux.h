@@ -86,6 +86,14 @@ int clinux_name_thread(const char *name);
 int clinux_direct_flag(void);
 int clinux_freeze(int descriptor);
 int clinux_thaw(int descriptor);
+/*
+ * Starts a process that thaws the file system of `descriptor` once `lifeline`, which this makes, is closed, or after
+ * `milliseconds`, whichever comes first. A freeze outlives the process that made it, and so does this one. Its exit status
+ * is 0 where nothing was frozen any more, 1 where it has thawed it, 2 where it could not.
+ */
+pid_t clinux_start_thaw_guard(int descriptor, int milliseconds, int *lifeline);
+/* waitpid(2) and WEXITSTATUS; the exit status, or -1. */
+int clinux_exit_status(pid_t process);
 /* syncfs(2): all of the file system that `descriptor` is on. */
 int clinux_sync_file_system(int descriptor);
 /* Discards what is free; `trimmed` becomes the number of bytes. */

@@ -315,17 +315,18 @@ public struct Publisher: Sendable {
 
     // MARK: Mounted file systems
 
-    /// Freezes a staged file system while `body` runs, and thaws it whatever happens.
+    /// Freezes a staged file system while `body` runs, and thaws it whatever happens: also where this process ends, or all
+    /// of its container with it, in which case `recover` does it.
     ///
-    /// A freeze outlives a kill; `recover` ends it.
+    /// - Throws: `aborted` where `limit` was over before `body` was.
     public func whileFrozen<Value: Sendable>(
-        _ volume: String, _ body: @Sendable () async throws -> Value
+        _ volume: String, limit: Duration = .seconds(10), _ body: @Sendable () async throws -> Value
     ) async throws -> Value {
         let path = try await requireStaged(volume)
-        try await BlockingPool.shared.run { try MountedFileSystem.freeze(path) }
+        let freeze = try await BlockingPool.shared.run { try Freeze(path, limit: limit) }
         let result: Result<Value, any Error>
         do { result = .success(try await body()) } catch { result = .failure(error) }
-        try await BlockingPool.shared.run { _ = try MountedFileSystem.thaw(path) }
+        try await BlockingPool.shared.run { try freeze.thaw() }
         return try result.get()
     }
 
