@@ -12,9 +12,11 @@ namespace perssd {
 
 std::shared_ptr<grpc::ServerCredentials> server_credentials(const cgrpc_tls *tls) {
     if (tls == nullptr) return grpc::InsecureServerCredentials();
+    // "Don't verify" is about who signed the certificate. That the client has its key, TLS itself makes sure of.
     grpc::SslServerCredentialsOptions options(
-        tls->roots.count == 0 ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
-                              : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+        tls->any_client          ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_BUT_DONT_VERIFY
+        : tls->roots.count == 0 ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
     options.pem_root_certs = text(tls->roots);
     options.pem_key_cert_pairs.push_back({text(tls->private_key), text(tls->certificate_chain)});
     return grpc::SslServerCredentials(options);

@@ -1,6 +1,8 @@
 // The server: one generic service, one reactor for each call.
 
+#include <grpc/grpc_security_constants.h>
 #include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/security/auth_context.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -22,6 +24,10 @@ struct cgrpc_server_call final : public grpc::ServerGenericBidiReactor {
         cgrpc_call_info info{};
         info.path = perssd::view(context->method());
         info.peer = perssd::view(peer);
+        const std::shared_ptr<const grpc::AuthContext> identity = context->auth_context();
+        const std::vector<grpc::string_ref> certificates =
+            identity ? identity->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME) : std::vector<grpc::string_ref>{};
+        if (!certificates.empty()) info.peer_certificate = perssd::view(certificates.front());
         info.remaining_ns = perssd::until(context->raw_deadline());
         info.metadata = entries.data();
         info.metadata_count = entries.size();

@@ -6,11 +6,18 @@ public struct RPCServerTLS: Sendable {
     /// The server's certificate, then those that lead to a root.
     public var certificateChain: [UInt8]
     public var privateKey: [UInt8]
-    /// Clients must show a certificate that leads to one of these; nil lets anybody in.
-    public var clientRoots: [UInt8]?
+    public var clients: Clients
 
-    public init(certificateChain: [UInt8], privateKey: [UInt8], clientRoots: [UInt8]?) {
-        (self.certificateChain, self.privateKey, self.clientRoots) = (certificateChain, privateKey, clientRoots)
+    public enum Clients: Sendable, Equatable {
+        case anybody
+        /// Those with a certificate that leads to one of these roots.
+        case trusted(roots: [UInt8])
+        /// Those with any certificate, and its key; a method's handler finds it in its context, and decides.
+        case anyCertificate
+    }
+
+    public init(certificateChain: [UInt8], privateKey: [UInt8], clients: Clients) {
+        (self.certificateChain, self.privateKey, self.clients) = (certificateChain, privateKey, clients)
     }
 }
 
@@ -45,12 +52,14 @@ extension RPCServerTLS {
         guard !certificateChain.isEmpty, !privateKey.isEmpty else {
             throw unusable("a server needs a certificate and its key")
         }
-        if let clientRoots, clientRoots.isEmpty { throw unusable("the list of the clients' roots is empty") }
+        if clients == .trusted(roots: []) { throw unusable("the list of the clients' roots is empty") }
         if let problem = withCParts({ cgrpc_tls_problem(&$0).map { String(cString: $0) } }) { throw unusable(problem) }
     }
 
     func withCParts<Result>(_ body: (inout cgrpc_tls) throws -> Result) rethrows -> Result {
-        try withParts(clientRoots ?? [], certificateChain, privateKey, "", body)
+        var roots: [UInt8] = []
+        if case .trusted(let clientRoots) = clients { roots = clientRoots }
+        return try withParts(roots, certificateChain, privateKey, "", anyClient: clients == .anyCertificate, body)
     }
 }
 
@@ -74,13 +83,16 @@ private func unusable(_ problem: String) -> PerSSDError {
 }
 
 private func withParts<Result>(
-    _ roots: [UInt8], _ chain: [UInt8], _ key: [UInt8], _ name: String, _ body: (inout cgrpc_tls) throws -> Result
+    _ roots: [UInt8], _ chain: [UInt8], _ key: [UInt8], _ name: String, anyClient: Bool = false,
+    _ body: (inout cgrpc_tls) throws -> Result
 ) rethrows -> Result {
     try roots.withCBytes { roots in
         try chain.withCBytes { chain in
             try key.withCBytes { key in
                 try name.withCBytes { name in
-                    var parts = cgrpc_tls(roots: roots, certificate_chain: chain, private_key: key, server_name: name)
+                    var parts = cgrpc_tls(
+                        roots: roots, certificate_chain: chain, private_key: key, server_name: name,
+                        any_client: anyClient)
                     return try body(&parts)
                 }
             }

@@ -45,9 +45,15 @@ public struct RPCContext: Sendable {
     public var metadata: RPCMetadata
     /// As gRPC names it: "unix:", "ipv4:127.0.0.1:41234".
     public var peer: String
+    /// The certificate that the client has shown, in PEM, and whose key it has; empty where the server asks for none.
+    public var peerCertificate: [UInt8]
 
-    public init(path: String, deadline: ContinuousClock.Instant?, metadata: RPCMetadata, peer: String) {
+    public init(
+        path: String, deadline: ContinuousClock.Instant?, metadata: RPCMetadata, peer: String,
+        peerCertificate: [UInt8] = []
+    ) {
         (self.path, self.deadline, self.metadata, self.peer) = (path, deadline, metadata, peer)
+        self.peerCertificate = peerCertificate
     }
 }
 

@@ -97,7 +97,7 @@ final class ServerCore: Sendable {
         let context = RPCContext(
             path: path,
             deadline: info.remaining_ns == .max ? nil : .now + .nanoseconds(info.remaining_ns),
-            metadata: metadata, peer: String(info.peer))
+            metadata: metadata, peer: String(info.peer), peerCertificate: Array(info.peer_certificate))
         let method = methods[path] ?? Self.unknownMethod(path)
         let call = ServerCall(handle, method: method, context: context, service: self)
         call.begin()

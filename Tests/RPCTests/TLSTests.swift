@@ -1,4 +1,5 @@
 import Errors
+import Identities
 import RPC
 import Testing
 
@@ -8,13 +9,13 @@ import Testing
         let server = try TestIdentity.server.get()
         var options = RPCServer.Options()
         options.tls = RPCServerTLS(
-            certificateChain: server.certificate, privateKey: server.key,
-            clientRoots: try TestIdentity.client.get().certificate)
+            certificateChain: server.certificate, privateKey: server.privateKey,
+            clients: .trusted(roots: try TestIdentity.client.get().certificate))
         return options
     }
 
     private static func client(
-        trusting root: TestIdentity, as identity: TestIdentity?, expecting name: String? = "node-a"
+        trusting root: TLSIdentity, as identity: TLSIdentity?, expecting name: String? = "node-a"
     ) -> RPCClient.Options {
         var options = RPCClient.Options()
         options.tls = RPCClientTLS(roots: root.certificate, identity: identity?.asClient, serverName: name)
@@ -60,10 +61,40 @@ import Testing
         }
     }
 
+    @Test func aHandlerMayDecideByTheCertificate() async throws {
+        let (server, client) = (try TestIdentity.server.get(), try TestIdentity.client.get())
+        let stranger = try TestIdentity.stranger.get()
+        var options = try Self.mutual()
+        options.tls?.clients = .anyCertificate
+        try await withServer(.tcp, options: options) { fixture async throws in
+            for identity in [client, stranger] {
+                let one = try RPCClient(fixture.address, options: Self.client(trusting: server, as: identity))
+                #expect(
+                    try await one.unary("/test.Service/Certificate", [], options: .init(timeout: .seconds(60)))
+                        == identity.certificate)
+                await one.close()
+            }
+            // Whoever shows none is not let in.
+            #expect(try await code(fixture.address, Self.client(trusting: server, as: nil)) == .unavailable)
+        }
+    }
+
+    @Test func aCertificateIsGoodForItsTimeAlone() async throws {
+        let client = try TestIdentity.client.get()
+        let expired = try TLSIdentity(name: "node-a", lifetime: .seconds(-60))
+        var options = RPCServer.Options()
+        options.tls = RPCServerTLS(
+            certificateChain: expired.certificate, privateKey: expired.privateKey, clients: .anyCertificate)
+        try await withServer(.tcp, options: options) { fixture async throws in
+            #expect(try await code(fixture.address, Self.client(trusting: expired, as: client)) == .unavailable)
+        }
+    }
+
     @Test func aServerMayLetAnybodyIn() async throws {
         let server = try TestIdentity.server.get()
         var options = RPCServer.Options()
-        options.tls = RPCServerTLS(certificateChain: server.certificate, privateKey: server.key, clientRoots: nil)
+        options.tls = RPCServerTLS(
+            certificateChain: server.certificate, privateKey: server.privateKey, clients: .anybody)
         try await withServer(.tcp, options: options) { fixture async throws in
             #expect(try await code(fixture.address, Self.client(trusting: server, as: nil)) == .ok)
         }
@@ -87,10 +118,11 @@ import Testing
         let garbage = Array("-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----\n".utf8)
         let address = RPCAddress.tcp(host: "127.0.0.1", port: 0)
         for (chain, key) in [
-            (garbage, server.key), (server.certificate, garbage), (server.certificate, client.key), ([], []),
+            (garbage, server.privateKey), (server.certificate, garbage), (server.certificate, client.privateKey),
+            ([], []),
         ] {
             var options = RPCServer.Options()
-            options.tls = RPCServerTLS(certificateChain: chain, privateKey: key, clientRoots: nil)
+            options.tls = RPCServerTLS(certificateChain: chain, privateKey: key, clients: .anybody)
             let error = await #expect(throws: PerSSDError.self) {
                 try await RPCServer([], options: options).listen(on: address)
             }
@@ -98,8 +130,9 @@ import Testing
             #expect(error?.message.contains("TLS") == true)
         }
         for (roots, identity) in [
-            ([], nil), (garbage, nil), (server.certificate + garbage, nil), (server.certificate, (garbage, client.key)),
-            (server.certificate, (client.certificate, server.key)),
+            ([], nil), (garbage, nil), (server.certificate + garbage, nil),
+            (server.certificate, (garbage, client.privateKey)),
+            (server.certificate, (client.certificate, server.privateKey)),
         ] as [([UInt8], ([UInt8], [UInt8])?)] {
             var options = RPCClient.Options()
             options.tls = RPCClientTLS(

@@ -1,7 +1,7 @@
 #ifndef PERSSD_CCRYPTO_H
 #define PERSSD_CCRYPTO_H
 
-/* libcrypto's one-shot and streaming SHA-256 and HMAC, and random bytes. A shim because the EVP interface is partly
+/* libcrypto's one-shot and streaming SHA-256 and HMAC, random bytes, and certificates. A shim because the EVP interface is partly
  * macros, which Swift can't import. Every function returns 1 for success and 0 for failure, as libcrypto does. */
 
 #include <stddef.h>
@@ -21,5 +21,9 @@ int ccrypto_sha256_once(const void *bytes, size_t count, uint8_t digest[CCRYPTO_
 int ccrypto_hmac_sha256(const void *key, size_t key_count, const void *bytes, size_t count,
                         uint8_t code[CCRYPTO_SHA256_LENGTH]);
 int ccrypto_random(void *bytes, size_t count);
+
+/* A new key on the curve P-256 and a certificate for it, signed with it and good for `seconds` from now, whose alternative
+ * name is `name`. Both are PEM, and the caller's to free(3). */
+int ccrypto_make_identity(const char *name, long seconds, char **certificate_pem, char **key_pem);
 
 #endif

@@ -60,6 +60,7 @@ typedef struct {
     cgrpc_bytes certificate_chain;  // our own, leaf first
     cgrpc_bytes private_key;        // of that leaf
     cgrpc_bytes server_name;        // client: the name to expect in the server's certificate, if not the host's
+    bool any_client;                // server: requires a certificate, and leaves it to the callee whether it is a good one
 } cgrpc_tls;
 
 // Why the parts that are there are not usable, a static string; NULL if they are. gRPC itself tells it only when it
@@ -78,6 +79,7 @@ typedef struct cgrpc_server_call cgrpc_server_call;
 typedef struct {
     cgrpc_bytes path;                         // "/package.Service/Method"
     cgrpc_bytes peer;                         // "unix:", "ipv4:127.0.0.1:41234"
+    cgrpc_bytes peer_certificate;             // in PEM; its key is the peer's. Empty where none was asked for
     int64_t remaining_ns;                     // until the client stops waiting, or CGRPC_NO_DEADLINE
     const cgrpc_entry *_Nullable metadata;
     size_t metadata_count;

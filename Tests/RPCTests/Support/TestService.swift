@@ -26,6 +26,7 @@ enum TestService {
                     let lines = context.metadata.map { "\($0.key)=\($0.value.map(String.init).joined(separator: ","))" }
                     return Array(lines.joined(separator: "\n").utf8)
                 }),
+            RPCMethod("/test.Service/Certificate", .unary { _, context in context.peerCertificate }),
             RPCMethod(
                 "/test.Service/Remaining",
                 .unary { _, context in
