@@ -19,9 +19,10 @@ func node(_ name: String, cluster: String = "c") -> NodeReference {
 
 func newVolume(
     _ name: String = "pvc-1", required: Int64 = 64 << 20, limit: Int64 = 0,
-    parameters: VolumeParameters = VolumeParameters(), claim: VolumeRecord.Claim? = nil
+    parameters: VolumeParameters = VolumeParameters(), claim: VolumeRecord.Claim? = nil, source: CloneSource? = nil
 ) -> NewVolume {
-    NewVolume(name: name, requiredBytes: required, limitBytes: limit, parameters: parameters, claim: claim)
+    NewVolume(
+        name: name, requiredBytes: required, limitBytes: limit, parameters: parameters, claim: claim, source: source)
 }
 
 func emptyHead() -> Head { Head(volume: VolumeID(name: "pvc-1"), incarnation: Incarnation()) }
@@ -39,6 +40,43 @@ func generationRecord(
         number: (head.newest?.number ?? 0) + 1, parent: head.newest, epoch: epoch ?? head.epoch, map: try someMap(),
         provenance: Provenance(
             node: node, cutAt: start, stagedOutAt: start, readBytes: readBytes, changedBytes: 0, sentBytes: 0))
+}
+
+extension Catalog {
+    /// Commits another generation of a volume, which is closed before and afterwards.
+    @discardableResult
+    func commitOne(
+        _ id: VolumeID, by node: NodeReference = nodeA, closing: Bool = true, cutAt: Date = start
+    ) async throws -> Head {
+        let lineage = try await volume(id).record.lineage
+        let head = try await updateHead(id) { try $0.opening(by: node, expectedEpoch: nil, now: start) }
+        var record = try generationRecord(of: head.value, by: node)
+        record.lineage = lineage
+        record.provenance.cutAt = cutAt
+        let reference = try await write(record)
+        return try await updateHead(id, known: head) {
+            try $0.committing(reference, by: node, epoch: head.value.epoch, closing: closing, now: start)
+        }.value
+    }
+
+    /// Removes a generation's record as a collection does, which notes it first.
+    func expire(_ reference: GenerationReference, kept: [GenerationReference], phase: CollectionRecord.Phase)
+        async throws
+    {
+        let lineage = try await generation(reference).lineage
+        var record = CollectionRecord(lineage: lineage, since: start)
+        record.phase = phase
+        record.generations = phase == .idle ? [] : [reference]
+        if phase == .idle {
+            record.histories = [
+                .init(
+                    volume: reference.volume, incarnation: reference.incarnation, through: reference.number,
+                    kept: kept.map { .init(number: $0.number, digest: $0.digest) })
+            ]
+            try await store.remove(CatalogKey.generation(reference.volume, reference.incarnation, reference.number))
+        }
+        _ = try await save(record, at: CatalogKey.collection(lineage: lineage), condition: .none)
+    }
 }
 
 /// A reference to a generation that follows a head's newest one, for steps that never look into the bucket.

@@ -141,11 +141,13 @@ import Testing
         Issue.record("the creation never ended")
     }
 
-    @Test func deletingRemovesGenerationsAndLeavesTombstones() async throws {
+    @Test func deletingLeavesGenerationsAndTombstones() async throws {
         let volume = try await volumeWithHistory()
         #expect(store.keys.count == 4)
         try await catalog.deleteVolume(id)
-        #expect(store.keys == ["volumes/\(id)/head.json", "volumes/\(id)/volume.json"])
+        // What a snapshot or a clone may need is for the collection of garbage to judge.
+        #expect(store.keys.count == 4)
+        #expect(try await catalog.generation(try #require(volume.head.newest)).number == 2)
         await expectError(.notFound, "\(id)") { _ = try await catalog.volume(id) }
         await expectError(.notFound, "\(id)") { _ = try await catalog.head(id) }
         #expect(try await catalog.volumes(after: nil, limit: 10).isEmpty)
@@ -179,11 +181,11 @@ import Testing
             let reached = await store.dying(at: index, death) { try await test.catalog.deleteVolume(id) }
             try await test.requireConsistent()
             try await test.catalog.deleteVolume(id)
-            #expect(store.keys.count == 2)
+            await expectError(.notFound) { _ = try await test.catalog.volume(id) }
             let new = try await test.catalog.createVolume(newVolume())
             #expect(new.incarnation != old.record.incarnation)
             if !reached {
-                #expect(index > 6)
+                #expect(index > 3)
                 return
             }
         }
@@ -206,7 +208,6 @@ import Testing
                 #expect(listing.head.newest == old.head.newest)
             } else {
                 #expect(listing.head.newest == nil)
-                #expect(store.keys.count == 2, "\(store.keys)")
             }
             if !reached { return }
         }
@@ -328,12 +329,12 @@ import Testing
         #expect(new.record.incarnation != old.record.incarnation)
         #expect(new.record.lineage != old.record.lineage)
         #expect(new.head.newest?.number == 2)
-        // Generation 1 of the former life is not the one of this life, and is gone.
+        // Generation 1 of the former life is not the one of this life.
         let first = try await catalog.history(of: new.head, limit: 10)[1]
         #expect(first.number == 1)
         #expect(first.incarnation == new.record.incarnation)
         let former = try #require(old.head.newest)
-        await expectError(.corrupt, "missing", former.incarnation.rawValue) { _ = try await catalog.generation(former) }
+        #expect(try await catalog.generation(former).incarnation == old.record.incarnation)
     }
 
     private func run(_ intrusion: String) async throws {

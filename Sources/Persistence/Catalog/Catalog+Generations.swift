@@ -81,14 +81,17 @@ extension Catalog {
 
     /// The record that a reference names.
     ///
-    /// - Throws: `corrupt` where it is missing or is not the one that was committed.
+    /// - Throws: `corrupt` where it is missing or is not the one that was committed. It may be missing because it has
+    ///   expired, which the lineage tells: `generation(_:lineage:)`.
     public func generation(_ reference: GenerationReference) async throws -> GenerationRecord {
+        guard let record = try await generationIfThere(reference) else { throw missing(reference) }
+        return record
+    }
+
+    /// - Throws: `corrupt` where it is not the one that was committed.
+    func generationIfThere(_ reference: GenerationReference) async throws -> GenerationRecord? {
         let key = try CatalogKey.generation(reference.volume, reference.incarnation, reference.number)
-        guard let object = try await store.read(key) else {
-            throw PerSSDError(
-                .corrupt, "the record of \(reference), object \(key), is missing from \(store.location)",
-                remedy: "bring the object back from a version or a backup of the bucket")
-        }
+        guard let object = try await store.read(key) else { return nil }
         guard SHA256.digest(object.bytes) == reference.digest else {
             throw PerSSDError(
                 .corrupt,
@@ -98,17 +101,44 @@ extension Catalog {
         return try GenerationRecord(decoding: object.bytes, from: key)
     }
 
-    /// A volume's committed generations, newest first, each proved by the next one's, or the head's, digest.
+    /// A volume's committed generations, newest first, each proved by the next one's, or the head's, digest. Those that
+    /// have expired are left out; what the collection of garbage noted proves what comes after such a gap.
     ///
+    /// Where the volume is a clone, those of its origin follow its own, as far as they have been kept.
     /// - Parameter limit: how many at the most.
+    /// - Throws: `corrupt` where one is missing that has not expired.
     public func history(of head: Head, limit: Int) async throws -> [GenerationRecord] {
         var records: [GenerationRecord] = []
         var next = head.newest
         while let reference = next, records.count < limit {
-            let record = try await generation(reference)
-            records.append(record)
-            next = record.parent
+            if let record = try await generationIfThere(reference) {
+                records.append(record)
+                next = record.parent
+            } else {
+                next = try await keptBefore(reference, lineage: records.last?.lineage)
+            }
         }
         return records
+    }
+
+    /// What follows an expired generation in a history.
+    ///
+    /// - Throws: `corrupt` where it is missing without having expired.
+    private func keptBefore(
+        _ reference: GenerationReference, lineage: String?
+    ) async throws -> GenerationReference? {
+        // A head's newest generation, which nothing before it names a lineage for, never expires.
+        guard let lineage else { throw missing(reference) }
+        let collection = try await load(CollectionRecord.self, at: CatalogKey.collection(lineage: lineage))?.value
+        guard let collection, collection.hasExpired(reference) else { throw missing(reference) }
+        return collection.keptBefore(reference)
+    }
+
+    func missing(_ reference: GenerationReference) -> PerSSDError {
+        let folder = CatalogKey.generations(reference.volume, reference.incarnation)
+        return PerSSDError(
+            .corrupt,
+            "the record of \(reference), object \(folder)\(reference.number).json, is missing from \(store.location)",
+            remedy: "bring the object back from a version or a backup of the bucket")
     }
 }

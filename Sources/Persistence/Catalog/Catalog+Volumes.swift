@@ -10,15 +10,19 @@ public struct NewVolume: Sendable {
     public var limitBytes: Int64
     public var parameters: VolumeParameters
     public var claim: VolumeRecord.Claim?
+    /// What it begins as; nil for empty. The clone gets its source's block size, whatever the parameters say.
+    public var source: CloneSource?
 
     public init(
-        name: String, requiredBytes: Int64, limitBytes: Int64, parameters: VolumeParameters, claim: VolumeRecord.Claim?
+        name: String, requiredBytes: Int64, limitBytes: Int64, parameters: VolumeParameters, claim: VolumeRecord.Claim?,
+        source: CloneSource? = nil
     ) {
         self.name = name
         self.requiredBytes = requiredBytes
         self.limitBytes = limitBytes
         self.parameters = parameters
         self.claim = claim
+        self.source = source
     }
 }
 
@@ -29,34 +33,64 @@ public struct VolumeListing: Sendable {
 }
 
 extension Catalog {
-    /// Makes a volume, or finds the one that an earlier try made.
+    /// Makes a volume, or finds the one that an earlier try made. Where it is to be a clone, no data moves: its head begins
+    /// at the source's generation.
     ///
-    /// - Throws: `alreadyExists` where the name is taken by a volume of another size or with other parameters.
+    /// - Throws: `alreadyExists` where the name is taken by a volume of another size, source or with other parameters;
+    ///   of a clone `notFound` where there is no such source, or no more; `failedPrecondition` where the source has no
+    ///   generation yet; `outOfRange` where the clone would be smaller.
     public func createVolume(_ new: NewVolume) async throws -> VolumeRecord {
         let id = VolumeID(name: new.name)
-        let capacityBytes = try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
         for _ in 0..<Self.patience {
-            // Another incarnation for each try: the one before may have been deleted.
-            let record = VolumeRecord(
-                volume: id, incarnation: Incarnation(), lineage: randomBytes(16).hex, name: new.name,
-                capacityBytes: capacityBytes, parameters: new.parameters, claim: new.claim, createdAt: time)
             let over = try await endedIncarnation(of: id)
-            // A deletion that died half-way may have left some.
-            if let over { try await removeWork(of: id, over) }
-            let standing = try await establish(record, at: CatalogKey.volume(id)) { existing in
-                existing.deletedAt != nil || existing.incarnation == over
-            }
-            try requireSame(standing.value, new)
-            _ = try await establish(Head(volume: id, incarnation: standing.value.incarnation))
+            let standing = try await standing(new, over: over)
+            try requireSame(standing, new)
+            _ = try await establish(
+                Head(volume: id, incarnation: standing.incarnation, origin: standing.origin?.generation))
             // Only what both objects say now counts: a deletion may have come between.
+            let listing: VolumeListing
             do {
-                return try await volume(id).record
+                listing = try await volume(id)
             } catch let error as PerSSDError where error.code == .notFound {
+                try Task.checkCancellation()
+                continue
+            }
+            do {
+                try await secureOrigin(of: listing)
+                return listing.record
+            } catch let error as PerSSDError where error.code == .notFound {
+                // A volume has gone on to another generation; a snapshot that is there has not.
+                guard case .volume = new.source else { throw error }
                 try Task.checkCancellation()
             }
         }
         throw PerSSDError(
             .aborted, "volume '\(new.name)' is being deleted and created at the same time", remedy: "try again")
+    }
+
+    /// The record of the volume to create: the one that an earlier try made, or a new one.
+    ///
+    /// - Parameter over: the incarnation that the head says is over.
+    private func standing(_ new: NewVolume, over: Incarnation?) async throws -> VolumeRecord {
+        let id = VolumeID(name: new.name)
+        func isOver(_ record: VolumeRecord) -> Bool { record.deletedAt != nil || record.incarnation == over }
+        // Another incarnation for each try: the one before may have been deleted.
+        var record = VolumeRecord(
+            volume: id, incarnation: Incarnation(), lineage: randomBytes(16).hex, name: new.name, capacityBytes: 0,
+            parameters: new.parameters, claim: new.claim, createdAt: time)
+        if let source = new.source {
+            // What an earlier try made needs its source no more, which may have gone since.
+            let existing = try await load(VolumeRecord.self, at: CatalogKey.volume(id))?.value
+            if let existing, !isOver(existing) { return existing }
+            let resolved = try await resolve(source)
+            record.capacityBytes = try cloneCapacity(new, of: resolved)
+            record.lineage = resolved.lineage
+            record.origin = resolved.origin
+            record.parameters.blockSize = resolved.blockSize
+        } else {
+            record.capacityBytes = try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
+        }
+        return try await establish(record, at: CatalogKey.volume(id), replacing: isOver).value
     }
 
     /// The volume's record.
@@ -125,9 +159,10 @@ extension Catalog {
         }
     }
 
-    /// Deletes a volume; fine where there is none. Its packs are left to the collection of garbage.
+    /// Deletes a volume; fine where there is none. Its generations and packs, which snapshots and clones may need, are left
+    /// to the collection of garbage.
     ///
-    /// The head says that it is deleted before anything goes, so a deletion that dies half-way is finished by the next
+    /// The head says that it is deleted before the record does, so a deletion that dies half-way is finished by the next
     /// try, or by the next volume of the name.
     /// - Throws: `failedPrecondition` while a node holds it.
     public func deleteVolume(_ id: VolumeID) async throws {
@@ -142,7 +177,6 @@ extension Catalog {
                 // Another process deleted it meanwhile.
             }
         }
-        try await removeWork(of: id, incarnation)
         try await buryRecord(of: id, incarnation)
     }
 
@@ -215,12 +249,7 @@ extension Catalog {
         return head.value.incarnation
     }
 
-    private func removeWork(of id: VolumeID, _ incarnation: Incarnation) async throws {
-        try await removeAll(below: CatalogKey.generations(id, incarnation))
-        try await removeAll(below: CatalogKey.branches(id, incarnation))
-    }
-
-    private func buryRecord(of id: VolumeID, _ incarnation: Incarnation) async throws {
+    func buryRecord(of id: VolumeID, _ incarnation: Incarnation) async throws {
         let key = try CatalogKey.volume(id)
         while let record = try await load(VolumeRecord.self, at: key), record.value.deletedAt == nil,
             record.value.incarnation == incarnation
@@ -247,7 +276,12 @@ extension Catalog {
         guard capacity >= new.requiredBytes, new.limitBytes == 0 || capacity <= new.limitBytes else {
             throw differs("a capacity of \(record.capacityBytes) bytes")
         }
-        guard record.parameters == new.parameters else { throw differs("other parameters") }
+        guard record.origin?.source == new.source else {
+            throw differs(record.origin.map { "the contents of \($0.source)" } ?? "no source")
+        }
+        var parameters = new.parameters
+        if record.origin != nil { parameters.blockSize = record.parameters.blockSize }
+        guard record.parameters == parameters else { throw differs("other parameters") }
     }
 
     static func noVolume(_ id: VolumeID) -> PerSSDError {

@@ -109,23 +109,14 @@ extension Catalog {
             return answers.compactMap { $0 }
         }
     }
-
-    /// Removes all objects below a folder, page by page.
-    func removeAll(below folder: String) async throws {
-        var last: ObjectKey?
-        while true {
-            let page = try await store.list(prefix: folder, after: last, limit: 1000)
-            for object in page { try await store.remove(object.key) }
-            guard let end = page.last else { return }
-            last = end.key
-        }
-    }
 }
 
 /// Where records are.
 enum CatalogKey {
     static let volumes = "volumes/"
     static let nodes = "nodes/"
+    static let snapshots = "snapshots/"
+    static let lineages = "lineages/"
 
     static func volume(_ id: VolumeID) throws -> ObjectKey { try ObjectKey("volumes/\(id)/volume.json") }
     static func head(_ id: VolumeID) throws -> ObjectKey { try ObjectKey("volumes/\(id)/head.json") }
@@ -145,6 +136,12 @@ enum CatalogKey {
 
     static func branch(_ id: VolumeID, _ incarnation: Incarnation, epoch: UInt64) throws -> ObjectKey {
         try ObjectKey(branches(id, incarnation) + "\(epoch).json")
+    }
+
+    static func snapshot(_ id: SnapshotID) throws -> ObjectKey { try ObjectKey("\(snapshots)\(id).json") }
+
+    static func collection(lineage: String) throws -> ObjectKey {
+        try ObjectKey("\(lineages)\(lineage)/collection.json")
     }
 
     static func node(_ reference: NodeReference) throws -> ObjectKey {

@@ -28,9 +28,12 @@ public struct Head: Record, Equatable {
     public var deletedAt: Date?
 
     /// A volume that nobody has written yet.
-    public init(volume: VolumeID, incarnation: Incarnation) {
+    ///
+    /// - Parameter origin: the generation of another volume that a clone begins at.
+    public init(volume: VolumeID, incarnation: Incarnation, origin: GenerationReference? = nil) {
         self.volume = volume
         self.incarnation = incarnation
+        newest = origin
         epoch = 0
     }
 }

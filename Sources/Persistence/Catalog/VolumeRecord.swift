@@ -17,6 +17,8 @@ public struct VolumeRecord: Record, Equatable {
     public var parameters: VolumeParameters
     /// The claim it was made for, where the provisioner tells.
     public var claim: Claim?
+    /// What it began as, where it did not begin empty. Not in records of volumes that did.
+    public var origin: Origin?
     public var createdAt: Date
     /// Set where the volume is deleted: what is left is the memory that this incarnation is over.
     public var deletedAt: Date?
@@ -29,9 +31,19 @@ public struct VolumeRecord: Record, Equatable {
         public var description: String { "\(namespace)/\(name)" }
     }
 
+    /// What a clone was made of, and the generation that its head began at.
+    public struct Origin: Sendable, Codable, Hashable {
+        public var source: CloneSource
+        public var generation: GenerationReference
+
+        public init(source: CloneSource, generation: GenerationReference) {
+            (self.source, self.generation) = (source, generation)
+        }
+    }
+
     public init(
         volume: VolumeID, incarnation: Incarnation, lineage: String, name: String, capacityBytes: UInt64,
-        parameters: VolumeParameters, claim: Claim?, createdAt: Date, deletedAt: Date? = nil
+        parameters: VolumeParameters, claim: Claim?, origin: Origin? = nil, createdAt: Date, deletedAt: Date? = nil
     ) {
         self.volume = volume
         self.incarnation = incarnation
@@ -40,6 +52,7 @@ public struct VolumeRecord: Record, Equatable {
         self.capacityBytes = capacityBytes
         self.parameters = parameters
         self.claim = claim
+        self.origin = origin
         self.createdAt = createdAt
         self.deletedAt = deletedAt
     }

@@ -1,0 +1,112 @@
+import Errors
+
+/// What a new volume begins as.
+public enum CloneSource: Sendable, Hashable {
+    case snapshot(SnapshotID)
+    /// The newest generation of a volume.
+    case volume(VolumeID)
+}
+
+extension CloneSource: Codable, CustomStringConvertible {
+    private enum Keys: String, CodingKey { case snapshot, volume }
+
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: Keys.self)
+        if let snapshot = try fields.decodeIfPresent(SnapshotID.self, forKey: .snapshot) {
+            self = .snapshot(snapshot)
+        } else {
+            self = .volume(try fields.decode(VolumeID.self, forKey: .volume))
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var fields = encoder.container(keyedBy: Keys.self)
+        switch self {
+        case .snapshot(let id): try fields.encode(id, forKey: .snapshot)
+        case .volume(let id): try fields.encode(id, forKey: .volume)
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .snapshot(let id): "snapshot \(id)"
+        case .volume(let id): "volume \(id)"
+        }
+    }
+}
+
+extension Catalog {
+    /// What a clone takes from its source.
+    struct ResolvedSource {
+        var origin: VolumeRecord.Origin
+        var lineage: String
+        var capacityBytes: UInt64
+        var blockSize: Int
+    }
+
+    /// - Throws: `notFound` where the source does not exist, or is being deleted; `failedPrecondition` where it has nothing
+    ///   that could be cloned yet.
+    func resolve(_ source: CloneSource) async throws -> ResolvedSource {
+        let generation: GenerationReference
+        let lineage: String
+        var capacityBytes: UInt64
+        switch source {
+        case .snapshot(let id):
+            let snapshot = try await snapshot(id)
+            guard let pinned = snapshot.generation else { throw Self.notReady(snapshot) }
+            (generation, lineage, capacityBytes) = (pinned, snapshot.lineage, snapshot.capacityBytes)
+        case .volume(let id):
+            let listing = try await volume(id)
+            guard let newest = listing.head.newest else {
+                throw PerSSDError(
+                    .failedPrecondition,
+                    "volume \(listing.record.title) has no generation yet, so there is nothing to clone: nothing of "
+                        + "it has been staged out",
+                    remedy: listing.head.lease == nil
+                        ? "make an empty volume instead" : "wait until its pod has ended, or make a snapshot")
+            }
+            (generation, lineage, capacityBytes) = (newest, listing.record.lineage, listing.record.capacityBytes)
+        }
+        let record = try await self.generation(generation, lineage: lineage)
+        // The generation may be of an expansion that came after the volume's record was read.
+        capacityBytes = max(capacityBytes, record.map.capacityBytes)
+        return ResolvedSource(
+            origin: VolumeRecord.Origin(source: source, generation: generation), lineage: lineage,
+            capacityBytes: capacityBytes, blockSize: record.map.blockSize.bytes)
+    }
+
+    /// The capacity of a clone: what is asked for, or the source's.
+    ///
+    /// - Throws: `outOfRange` where that is less than the source has.
+    func cloneCapacity(_ new: NewVolume, of source: ResolvedSource) throws -> UInt64 {
+        func tooSmall(_ bound: String, _ bytes: Int64) -> PerSSDError {
+            PerSSDError(
+                .outOfRange,
+                "\(bound) is \(bytes), and \(source.origin.source), which the volume is to be made of, has "
+                    + "\(source.capacityBytes) bytes",
+                remedy: "ask for as much or more: a clone can be larger than its source, never smaller")
+        }
+        let least = Int64(clamping: source.capacityBytes)
+        if new.requiredBytes > 0, new.requiredBytes < least { throw tooSmall("required_bytes", new.requiredBytes) }
+        if new.limitBytes > 0, new.limitBytes < least { throw tooSmall("limit_bytes", new.limitBytes) }
+        return try VolumeSize.choose(
+            required: new.requiredBytes == 0 ? least : new.requiredBytes, limit: new.limitBytes)
+    }
+
+    /// Makes sure that what a clone began at stays, now that its head pins it.
+    ///
+    /// A clone that was written since stands at a generation of its own.
+    /// - Throws: `notFound` where the origin expired before the clone's head was there; the clone is deleted then.
+    func secureOrigin(of listing: VolumeListing) async throws {
+        guard let origin = listing.record.origin, listing.head.newest == origin.generation else { return }
+        do {
+            try await secure(origin.generation, lineage: listing.record.lineage)
+        } catch let error as PerSSDError where error.code == .notFound {
+            let (id, incarnation) = (listing.record.volume, listing.record.incarnation)
+            let deletedAt = time
+            _ = try? await updateHead(id, incarnation: incarnation) { try $0.deleting(now: deletedAt) }
+            try await buryRecord(of: id, incarnation)
+            throw error
+        }
+    }
+}

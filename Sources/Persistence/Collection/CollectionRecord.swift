@@ -1,0 +1,83 @@
+import Digests
+import Errors
+import Foundation
+
+/// `lineages/<lineage>/collection.json`: what of a lineage is to be removed, and what has been.
+///
+/// It is where those who pin something and those who remove something meet. Whoever pins writes the pin first and reads this
+/// record then; whoever removes writes this record first and reads the pins then. So at least one of the two sees the other.
+struct CollectionRecord: Record, Equatable {
+    static let format = "perssd-collection"
+    static let currentVersion = 1
+
+    enum Phase: String, Sendable, Codable {
+        /// Nothing is to be removed.
+        case idle
+        /// What is named goes unless somebody pins it: a pin takes it out of the record.
+        case condemned
+        /// What is named goes, or has gone already. Nothing brings it back.
+        case removing
+    }
+
+    var lineage: String
+    var phase: Phase
+    /// Since when the phase lasts, by the clock of the collector.
+    var since: Date
+    /// Records of generations that nothing needs.
+    var generations: [GenerationReference]
+    /// Packs that no record of a generation reaches.
+    var packs: [PackID]
+    /// How often packs have been removed. While it is 0, no pack that anybody wrote can be missing.
+    var removals: UInt64
+    /// What is left of each volume's history, so that what expired is not taken for damage.
+    var histories: [History]
+
+    /// The generations of one life of a volume after some have expired.
+    struct History: Sendable, Codable, Equatable {
+        /// A generation that stays.
+        struct Kept: Sendable, Codable, Equatable {
+            var number: UInt64
+            /// Of the record, so that the history is a chain across the gaps, too.
+            var digest: Digest
+        }
+        var volume: VolumeID
+        var incarnation: Incarnation
+        /// Of the generations up to this one those that are not in `kept` have expired.
+        var through: UInt64
+        /// Ascending.
+        var kept: [Kept]
+    }
+
+    init(lineage: String, since: Date) {
+        self.lineage = lineage
+        self.since = since
+        phase = .idle
+        generations = []
+        packs = []
+        removals = 0
+        histories = []
+    }
+
+    /// Whether a generation's record has gone, or is going, because nothing needed it.
+    func hasExpired(_ reference: GenerationReference) -> Bool {
+        if phase == .removing, generations.contains(reference) { return true }
+        guard let history = history(of: reference), reference.number <= history.through else { return false }
+        return !history.kept.contains { $0.number == reference.number }
+    }
+
+    /// The next older generation that has been kept.
+    func keptBefore(_ reference: GenerationReference) -> GenerationReference? {
+        history(of: reference)?.kept.last { $0.number < reference.number }.map {
+            GenerationReference(
+                volume: reference.volume, incarnation: reference.incarnation, number: $0.number, digest: $0.digest)
+        }
+    }
+
+    private func history(of reference: GenerationReference) -> History? {
+        histories.first { $0.volume == reference.volume && $0.incarnation == reference.incarnation }
+    }
+}
+
+extension CollectionRecord: PlacedRecord {
+    func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.collection(lineage: lineage)) == key }
+}
