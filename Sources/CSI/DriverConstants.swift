@@ -36,4 +36,12 @@ public enum Driver {
         public static let claimNamespace = "csi.storage.k8s.io/pvc/namespace"
         public static let volumeName = "csi.storage.k8s.io/pv/name"
     }
+
+    /// Keys that external-snapshotter adds to CreateSnapshot's parameters with `--extra-create-metadata`.
+    public enum SnapshotterKey {
+        public static let all = [
+            "csi.storage.k8s.io/volumesnapshot/name", "csi.storage.k8s.io/volumesnapshot/namespace",
+            "csi.storage.k8s.io/volumesnapshotcontent/name",
+        ]
+    }
 }

@@ -5,15 +5,13 @@ import Persistence
 import RPC
 
 extension ControllerPlugin {
-    /// What fits into one answer, well below gRPC's 4 MiB.
-    private static let largestPage = 5000
-
     public func controllerGetCapabilities(
         _ request: ControllerGetCapabilitiesRequest, context: RPCContext
     ) async throws -> ControllerGetCapabilitiesResponse {
         let calls: [ControllerServiceCapability.RPC.Kind] = [
             .createDeleteVolume, .publishUnpublishVolume, .listVolumes, .listVolumesPublishedNodes, .getCapacity,
-            .singleNodeMultiWriter, .publishReadonly, .expandVolume,
+            .singleNodeMultiWriter, .publishReadonly, .expandVolume, .createDeleteSnapshot, .listSnapshots,
+            .getSnapshot, .cloneVolume,
         ]
         return ControllerGetCapabilitiesResponse(
             capabilities: calls.map {
@@ -21,33 +19,22 @@ extension ControllerPlugin {
             })
     }
 
-    /// A page's token is the id of its last volume, so it stays good when volumes come and go, this one included.
+    /// All volumes of the bucket, in the order of their ids.
     public func listVolumes(
         _ request: ListVolumesRequest, context: RPCContext
     ) async throws -> ListVolumesResponse {
-        guard request.maxEntries >= 0 else {
-            throw PerSSDError(
-                .invalidArgument, "max_entries is \(request.maxEntries)", remedy: "give 0 for all, or a number above")
-        }
-        var after: VolumeID?
-        if !request.startingToken.isEmpty {
-            after = VolumeID(request.startingToken)
-            guard after != nil else {
-                throw PerSSDError(
-                    .aborted, "starting_token '\(request.startingToken.prefix(100))' is none that ListVolumes gave",
-                    remedy: "begin anew without a token")
-            }
-        }
-        let limit = request.maxEntries == 0 ? Self.largestPage : min(Int(request.maxEntries), Self.largestPage)
-        let found = try await catalog.volumes(after: after, limit: limit + 1)
-        let page = found.prefix(limit)
+        let paging = try Paging(
+            maxEntries: request.maxEntries, startingToken: request.startingToken, call: "ListVolumes"
+        ) { VolumeID($0) }
+        let found = try await catalog.volumes(after: paging.after, limit: paging.limit + 1)
+        let page = found.prefix(paging.limit)
         return ListVolumesResponse(
             entries: page.map { listing in
                 ListVolumesResponse.Entry(
                     volume: message(listing.record),
                     status: ListVolumesResponse.VolumeStatus(publishedNodeIDs: publishedNodes(listing.head)))
             },
-            nextToken: found.count > limit ? page.last?.record.volume.rawValue ?? "" : "")
+            nextToken: found.count > paging.limit ? page.last?.record.volume.rawValue ?? "" : "")
     }
 
     public func validateVolumeCapabilities(

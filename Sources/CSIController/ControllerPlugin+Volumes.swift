@@ -15,7 +15,7 @@ extension ControllerPlugin {
             // What was made already is answered whatever has become of the nodes since.
             _ = try await catalog.volume(VolumeID(name: new.name))
         } catch let error as PerSSDError where error.code == .notFound {
-            let capacity = try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
+            let capacity = try await catalog.capacity(of: new)
             let placement = try await placement(of: new.parameters.pool, in: requisite)
             try placement.require(capacity: capacity, in: requisite)
         }
@@ -45,12 +45,7 @@ extension ControllerPlugin {
         try CapabilityRules.supported(request.volumeCapabilities)
         try RequestChecks.map(request.parameters, "parameters")
         try RequestChecks.noMutableParameters(request.mutableParameters)
-        guard request.volumeContentSource == nil else {
-            throw PerSSDError(
-                .invalidArgument,
-                "volume_content_source is given, and volumes cannot be made from other volumes or from snapshots",
-                remedy: "make an empty volume")
-        }
+        let source = try Self.source(request.volumeContentSource)
         let (parameters, claim) = try Self.parse(request.parameters)
         let range = request.capacityRange ?? CapacityRange()
         let smallest = CapabilityRules.smallest(request.volumeCapabilities)
@@ -68,11 +63,40 @@ extension ControllerPlugin {
         let required = range.requiredBytes == 0 ? 0 : max(range.requiredBytes, smallest)
         let capacity = try VolumeSize.choose(required: required, limit: range.limitBytes)
         for capability in request.volumeCapabilities {
-            try parameters.checkFileSystem(capability.fileSystem, capacityBytes: capacity)
+            // A clone brings its file system with it, as large as it is.
+            try parameters.checkFileSystem(capability.fileSystem, capacityBytes: source == nil ? capacity : nil)
         }
         return NewVolume(
-            name: request.name, requiredBytes: required, limitBytes: range.limitBytes, parameters: parameters,
-            claim: claim)
+            name: request.name, requiredBytes: source == nil ? required : range.requiredBytes,
+            limitBytes: range.limitBytes, parameters: parameters, claim: claim, source: source)
+    }
+
+    /// - Throws: `notFound` for an id that no volume or snapshot can have.
+    private static func source(_ source: VolumeContentSource?) throws -> CloneSource? {
+        guard let source else { return nil }
+        switch source.type {
+        case .snapshot(let snapshot):
+            try RequestChecks.required(snapshot.snapshotID, "volume_content_source.snapshot.snapshot_id")
+            guard let id = SnapshotID(snapshot.snapshotID) else {
+                throw PerSSDError(.notFound, "there is no snapshot '\(snapshot.snapshotID)'")
+            }
+            return .snapshot(id)
+        case .volume(let volume):
+            try RequestChecks.required(volume.volumeID, "volume_content_source.volume.volume_id")
+            guard let id = VolumeID(volume.volumeID) else { throw noVolume(volume.volumeID) }
+            return .volume(id)
+        case nil:
+            throw PerSSDError(
+                .invalidArgument, "volume_content_source says neither which snapshot nor which volume",
+                remedy: "give one of them, or leave it out")
+        }
+    }
+
+    private static func message(_ source: CloneSource) -> VolumeContentSource {
+        switch source {
+        case .snapshot(let id): VolumeContentSource(type: .snapshot(.init(snapshotID: id.rawValue)))
+        case .volume(let id): VolumeContentSource(type: .volume(.init(volumeID: id.rawValue)))
+        }
     }
 
     /// A StorageClass's parameters, and the claim that the provisioner tells beside them.
@@ -92,7 +116,7 @@ extension ControllerPlugin {
     func message(_ record: VolumeRecord) -> Volume {
         Volume(
             capacityBytes: Int64(clamping: record.capacityBytes), volumeID: record.volume.rawValue,
-            volumeContext: Self.context(of: record),
+            volumeContext: Self.context(of: record), contentSource: record.origin.map { Self.message($0.source) },
             accessibleTopology: [
                 Topology(segments: [Driver.TopologyKey.pool(record.parameters.pool): Driver.TopologyKey.poolValue])
             ])

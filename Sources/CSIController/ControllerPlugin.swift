@@ -15,16 +15,20 @@ public final class ControllerPlugin: IdentityService, ControllerService {
     let cluster: String
     let version: String
     let logger: Logger
+    let agents: any NodeAgents
     let health: PluginHealth
 
     /// - Parameters:
     ///   - version: of the plugin, for GetPluginInfo.
     /// - Throws: `invalidArgument` where the cluster's name has characters that an object's name cannot have.
-    public init(catalog: Catalog, cluster: String, version: String, logger: Logger) throws {
+    public init(
+        catalog: Catalog, cluster: String, version: String, agents: any NodeAgents = NoNodeAgents(), logger: Logger
+    ) throws {
         _ = try NodeReference(cluster: cluster, node: "any")
         self.catalog = catalog
         self.cluster = cluster
         self.version = version
+        self.agents = agents
         self.logger = logger
         health = PluginHealth { try await catalog.store.check() }
     }

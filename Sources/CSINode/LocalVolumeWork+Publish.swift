@@ -218,12 +218,7 @@ extension LocalVolumeWork {
     private func putAway() async throws {
         let publisher = environment.publisher
         if copy?.state == .dirty, try await publisher.stagedPath(of: volume.rawValue) != nil {
-            // What was deleted need not be sent. That a file system cannot trim costs only that.
-            do {
-                _ = try await publisher.trim(volume.rawValue)
-            } catch {
-                environment.logger.debug("cannot trim: \(error)", metadata: ["volume": "\(volume)"])
-            }
+            await trim()
         }
         let kind = try await publisher.unstage(volume.rawValue)
         if kind == .btrfs, let device = memory.withLock({ $0.device }) {

@@ -2,7 +2,6 @@ import Errors
 import Foundation
 import LocalVolumes
 import Persistence
-import Units
 
 extension LocalVolumeWork {
     func stageOut(
@@ -13,6 +12,8 @@ extension LocalVolumeWork {
             defer { memory.cut = nil }
             return memory.cut
         }
+        // Whatever becomes of them, they are asked for anew from here on.
+        defer { forgetSnapshots() }
         do {
             guard let record = copy, record.state == .dirty else {
                 await cutMade(false)
@@ -22,48 +23,19 @@ extension LocalVolumeWork {
                 await cutMade(false)
                 return try await keepLostWork(record, progress: progress, isClosing: isClosing)
             }
-            let cut = if let made { made } else { try await makeCut() }
-            await cutMade(cut.cut.isIndependent)
+            let cut: MadeCut
+            if let made {
+                cut = made
+                await cutMade(made.cut.isIndependent)
+            } else {
+                let own = try await makeCut()
+                await cutMade(own.cut.isIndependent)
+                cut = try await note(own)
+            }
             try await stageOut(cut, of: record, head: head, progress: progress, isClosing: isClosing)
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot stage out volume \(volume)")
         }
-    }
-
-    private func makeCut() async throws -> MadeCut {
-        let cut = try await pool.cut(volume.rawValue)
-        return MadeCut(cut: cut, at: environment.catalog.time)
-    }
-
-    func cut() async throws {
-        do {
-            let made = try await cutWhilePublished()
-            memory.withLock { $0.cut = made }
-        } catch {
-            throw PerSSDError(wrapping: error, during: "cannot cut volume \(volume) while it is published")
-        }
-    }
-
-    /// A mounted file system is frozen for it, so that the cut is as whole as after an unmount, but for what programs hold
-    /// in their own memory. A raw device is cut as a loss of power would leave it.
-    private func cutWhilePublished() async throws -> MadeCut {
-        let pool = try self.pool
-        guard pool.cutsAreInstant else {
-            throw PerSSDError(
-                .failedPrecondition,
-                "pool \(pool.name) (\(pool.location)) cannot share blocks between a volume and its cut, so the volume would "
-                    + "have to stand still until all of it is sent",
-                remedy: "unpublish the volume first, or keep the pool on XFS, btrfs or a volume group")
-        }
-        let publisher = environment.publisher
-        guard !pool.cutsFreeze, try await publisher.stagedPath(of: volume.rawValue) != nil else {
-            return try await makeCut()
-        }
-        let start = ContinuousClock.now
-        let made = try await publisher.whileFrozen(volume.rawValue) { try await makeCut() }
-        environment.logger.info(
-            "cut while published", metadata: ["volume": "\(volume)", "frozen": "\((.now - start).text)"])
-        return made
     }
 
     /// The head, where what the copy holds may be committed; nil where the lease is lost or the volume deleted. Where there
@@ -101,13 +73,14 @@ extension LocalVolumeWork {
             progress.enter("committing")
             let committed = try await commit(
                 staged, of: record, parent: parent, head: head, cutAt: made.at, isClosing: isClosing)
-            try await pool.keep(cut, asBaseFor: committed.generation)
+            try await pool.keep(cut, asBaseFor: committed.generation?.number ?? 0)
             try await update { [now = environment.now] in
-                $0.generation = committed.generation
+                $0.generation = committed.generation?.number ?? 0
                 $0.state = committed.isClosed ? .clean : .dirty
                 $0.lastUsed = now
             }
             environment.poolChanged()
+            if let generation = committed.generation { await makeReady(made.snapshots, generation, cutAt: made.at) }
         } catch {
             try? await pool.discard(cut)
             throw error
@@ -119,7 +92,7 @@ extension LocalVolumeWork {
     private func commit(
         _ staged: StagedOut, of record: CopyRecord, parent: GenerationRecord?, head: Versioned<Head>, cutAt: Date,
         isClosing: @Sendable () async -> Bool
-    ) async throws -> (generation: UInt64, isClosed: Bool) {
+    ) async throws -> (generation: GenerationReference?, isClosed: Bool) {
         let catalog = environment.catalog
         let node = environment.node
         var next: (reference: GenerationReference, record: GenerationRecord)?
@@ -147,7 +120,7 @@ extension LocalVolumeWork {
             $0.head = stands
             if let next { $0.newest = next.record }
         }
-        return (next?.reference.number ?? parent?.number ?? 0, closes)
+        return (next?.reference ?? head.value.newest, closes)
     }
 
     /// Nothing is written here, but the head may still say that this node has the volume open.

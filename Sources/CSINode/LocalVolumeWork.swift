@@ -26,17 +26,15 @@ final class LocalVolumeWork: VolumeWork {
         var device: FilePath?
         /// What was cut of the published volume and is to be staged out.
         var cut: MadeCut?
+        /// Snapshots that wait for a cut, and those whose cut was made and is not committed.
+        var snapshotsWanted: Set<SnapshotID> = []
+        var snapshotsCut: Set<SnapshotID> = []
         /// What the volume is; of an incarnation, only the capacity changes, which is never taken from here.
         var volume: VolumeRecord?
         /// The head as this node last wrote or read it.
         var head: Versioned<Head>?
         /// The newest generation's record, to save reading it at the next stage-out.
         var newest: GenerationRecord?
-    }
-
-    struct MadeCut: Sendable {
-        var cut: Cut
-        var at: Date
     }
 
     /// - Parameter pool: where the local copy was found.

@@ -60,6 +60,20 @@ public final class NodePlugin: Sendable {
         await reporter.run { [volumes] in try await volumes.poolReports() }
     }
 
+    /// Does what a snapshot's record asks of this node: cuts the volume and commits that. Returns when the cut is made; the
+    /// record tells of it, and of the generation once there is one.
+    ///
+    /// - Throws: `failedPrecondition` where the record asks another node.
+    public func deliver(_ id: SnapshotID, until deadline: ContinuousClock.Instant) async throws {
+        let snapshot = try await catalog.snapshot(id)
+        guard let delivery = snapshot.delivery else { return }
+        guard delivery.node == node else {
+            throw PerSSDError(
+                .failedPrecondition, "snapshot \(id) waits for node \(delivery.node), and this is node \(node)")
+        }
+        try await volumes.deliver(id, of: snapshot.volume, until: deadline)
+    }
+
     /// The identity and node services, for a server.
     ///
     /// - Parameter observer: is told of every call.

@@ -136,6 +136,20 @@ actor NodeVolumes {
         return entry.work.copy?.sizeBytes ?? 0
     }
 
+    /// Cuts a volume for a snapshot, and goes on to commit what was cut. Returns when the cut is made, or is by an earlier
+    /// call.
+    ///
+    /// - Throws: `notFound` where the volume is not on this node.
+    func deliver(_ snapshot: SnapshotID, of id: VolumeID, until deadline: ContinuousClock.Instant) async throws {
+        guard let entry = volumes[id], entry.work.copy != nil else {
+            throw PerSSDError(.notFound, "volume \(id) is not on node \(environment.node.node)")
+        }
+        let work = entry.work
+        guard work.want(snapshot) else { return }
+        defer { work.noLongerWant(snapshot) }
+        try await entry.actor.cut(until: deadline, unless: { !work.isWanted(snapshot) })
+    }
+
     private func notPublished(_ id: VolumeID, _ path: String) -> PerSSDError {
         PerSSDError(
             .notFound, "volume \(id) is not published at \(path) on node \(environment.node.node)",

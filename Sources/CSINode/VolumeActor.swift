@@ -142,9 +142,21 @@ actor VolumeActor {
     ///
     /// - Throws: `aborted` with the progress at the deadline; the work goes on, and a further call is another checkpoint.
     func checkpoint(until deadline: ContinuousClock.Instant) async throws {
+        guard try await cut(until: deadline) else { return }
+        try await jobs[.stageOut]?.wait(until: deadline)
+    }
+
+    /// The first half of a checkpoint. Its stage-out goes on when this returns.
+    ///
+    /// - Parameter isNeedless: asked whenever other work had to be waited for: whether that has cut what the caller wants.
+    /// - Returns: false where the volume is not published, or holds nothing uncommitted: all of it is committed then.
+    @discardableResult
+    func cut(
+        until deadline: ContinuousClock.Instant, unless isNeedless: @Sendable () -> Bool = { false }
+    ) async throws -> Bool {
         var isCut = false
         try await carryOut(until: deadline) {
-            isCut ? .done : machine.checkpoint()
+            isCut || isNeedless() ? .done : machine.checkpoint()
         } start: { work in
             guard work == .cut else { return beginStageOut() }
             isCut = true
@@ -152,8 +164,7 @@ actor VolumeActor {
                 .access, "cutting", work: { [work = self.work] _ in try await work.cut() },
                 ended: { await self.cutEnded($0) })
         }
-        guard isCut else { return }
-        try await jobs[.stageOut]?.wait(until: deadline)
+        return isCut
     }
 
     // MARK: Work

@@ -78,16 +78,25 @@ struct Bench {
         }
     }
 
-    func commit(_ volume: Volume, on node: String = "a", closing: Bool) async throws {
+    @discardableResult
+    func commit(_ volume: Volume, on node: String = "a", closing: Bool) async throws -> GenerationReference {
         let reference = try NodeReference(cluster: Self.cluster, node: node)
-        _ = try await catalog.updateHead(try id(volume)) { head in
-            let number = (head.newest?.number ?? 0) + 1
-            let generation = GenerationReference(
-                volume: head.volume, incarnation: head.incarnation, number: number,
-                digest: SHA256.digest("\(number)"))
-            return try head.committing(
-                generation, by: reference, epoch: head.epoch, closing: closing, now: catalog.time)
+        let listing = try await catalog.volume(try id(volume))
+        let (record, head) = (listing.record, listing.head)
+        let geometry = try MapGeometry(
+            blockSize: BlockSize(bytes: record.parameters.blockSize), capacityBytes: record.capacityBytes)
+        let generation = try await catalog.write(
+            GenerationRecord(
+                volume: record.volume, incarnation: record.incarnation, lineage: record.lineage,
+                number: (head.newest?.number ?? 0) + 1, parent: head.newest, epoch: head.epoch,
+                map: .zeros(geometry),
+                provenance: Provenance(
+                    node: reference, cutAt: catalog.time, stagedOutAt: catalog.time, readBytes: 0, changedBytes: 0,
+                    sentBytes: 0)))
+        _ = try await catalog.updateHead(record.volume) {
+            try $0.committing(generation, by: reference, epoch: head.epoch, closing: closing, now: catalog.time)
         }
+        return generation
     }
 }
 

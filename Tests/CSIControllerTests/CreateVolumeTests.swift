@@ -181,11 +181,6 @@ import Testing
     @Test func whatIsNotSupportedIsRefused() async throws {
         let bench = try await Bench.withNodes()
         var request = createRequest()
-        request.volumeContentSource = VolumeContentSource(type: .volume(.init(volumeID: "vol-1")))
-        await expectStatus(.invalidArgument, "volume_content_source") {
-            try await bench.controller.createVolume(request)
-        }
-        request = createRequest()
         request.mutableParameters = ["iops": "5"]
         await expectStatus(.invalidArgument, "mutable_parameters", "iops") {
             try await bench.controller.createVolume(request)

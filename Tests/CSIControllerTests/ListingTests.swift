@@ -141,8 +141,12 @@ import Testing
             Set(names) == [
                 "CREATE_DELETE_VOLUME", "PUBLISH_UNPUBLISH_VOLUME", "LIST_VOLUMES", "LIST_VOLUMES_PUBLISHED_NODES",
                 "GET_CAPACITY", "SINGLE_NODE_MULTI_WRITER", "PUBLISH_READONLY", "EXPAND_VOLUME",
+                "CREATE_DELETE_SNAPSHOT",
+                "LIST_SNAPSHOTS", "GET_SNAPSHOT", "CLONE_VOLUME",
             ])
-        await expectStatus(.unimplemented) { try await bench.controller.createSnapshot(CreateSnapshotRequest()) }
+        await expectStatus(.unimplemented) {
+            try await bench.controller.controllerGetVolume(ControllerGetVolumeRequest())
+        }
         await expectStatus(.unimplemented) {
             try await bench.controller.controllerGetVolume(ControllerGetVolumeRequest())
         }

@@ -75,6 +75,16 @@ extension Catalog {
             capacityBytes: capacityBytes, blockSize: record.map.blockSize.bytes)
     }
 
+    /// The capacity that a volume will have.
+    ///
+    /// - Throws: what `createVolume` throws of sizes and sources.
+    public func capacity(of new: NewVolume) async throws -> UInt64 {
+        guard let source = new.source else {
+            return try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
+        }
+        return try cloneCapacity(new, of: try await resolve(source))
+    }
+
     /// The capacity of a clone: what is asked for, or the source's.
     ///
     /// - Throws: `outOfRange` where that is less than the source has.

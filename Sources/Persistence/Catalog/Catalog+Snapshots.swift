@@ -149,9 +149,6 @@ extension Catalog {
         let record = try await updateSnapshot(id) { record in
             if record.generation == generation { return record }
             var next = try Self.awaiting(record, node, epoch)
-            guard generation.volume == record.volume, generation.incarnation == record.incarnation else {
-                throw PerSSDError(.internal, "\(generation) is not one of the volume of snapshot '\(record.name)'")
-            }
             next.generation = generation
             next.delivery = nil
             next.createdAt = cutAt

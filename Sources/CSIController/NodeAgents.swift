@@ -1,0 +1,22 @@
+import Errors
+import Persistence
+
+/// The controller's way to the nodes.
+public protocol NodeAgents: Sendable {
+    /// Asks a node to cut the volume of a snapshot whose record names the node, and to commit what it has cut.
+    ///
+    /// Returns once the cut is made, or is under way by an earlier call; the record tells.
+    func deliver(_ snapshot: SnapshotID, on node: NodeReference, until deadline: ContinuousClock.Instant?) async throws
+}
+
+/// Where there is no way to them.
+public struct NoNodeAgents: NodeAgents {
+    public init() {}
+
+    public func deliver(
+        _ snapshot: SnapshotID, on node: NodeReference, until deadline: ContinuousClock.Instant?
+    ) async throws {
+        throw PerSSDError(
+            .failedPrecondition, "this controller does not talk to nodes", remedy: "unpublish the volume first")
+    }
+}

@@ -1,0 +1,124 @@
+import Errors
+import Foundation
+import LocalVolumes
+import Persistence
+import Units
+
+/// Cuts, and the snapshots that wait for them.
+extension LocalVolumeWork {
+    /// What was cut and is to be staged out.
+    struct MadeCut: Sendable {
+        var cut: Cut
+        var at: Date
+        /// Those that had been asked for before it was made, and that its generation is for.
+        var snapshots: [SnapshotID]
+    }
+
+    func makeCut() async throws -> MadeCut {
+        // Whoever asks from now on may have written what the cut has not.
+        let snapshots = memory.withLock { memory in
+            defer { memory.snapshotsWanted = [] }
+            memory.snapshotsCut.formUnion(memory.snapshotsWanted)
+            return memory.snapshotsWanted
+        }
+        let cut = try await pool.cut(volume.rawValue)
+        return MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted())
+    }
+
+    func cut() async throws {
+        do {
+            let made = try await note(try await cutWhilePublished())
+            memory.withLock { $0.cut = made }
+        } catch {
+            forgetSnapshots()
+            throw PerSSDError(wrapping: error, during: "cannot cut volume \(volume) while it is published")
+        }
+    }
+
+    /// A mounted file system is frozen for it, so that the cut is as whole as after an unmount, but for what programs hold
+    /// in their own memory. A raw device is cut as a loss of power would leave it.
+    private func cutWhilePublished() async throws -> MadeCut {
+        let pool = try self.pool
+        guard pool.cutsAreInstant else {
+            throw PerSSDError(
+                .failedPrecondition,
+                "pool \(pool.name) (\(pool.location)) cannot share blocks between a volume and its cut, so the volume would "
+                    + "have to stand still until all of it is sent",
+                remedy: "unpublish the volume first, or keep the pool on XFS, btrfs or a volume group")
+        }
+        let publisher = environment.publisher
+        guard try await publisher.stagedPath(of: volume.rawValue) != nil else { return try await makeCut() }
+        await trim()
+        guard !pool.cutsFreeze else { return try await makeCut() }
+        let start = ContinuousClock.now
+        let made = try await publisher.whileFrozen(volume.rawValue) { try await makeCut() }
+        environment.logger.info(
+            "cut while published", metadata: ["volume": "\(volume)", "frozen": "\((.now - start).text)"])
+        return made
+    }
+
+    /// What was deleted need not be sent. That a file system cannot trim costs only that.
+    func trim() async {
+        do {
+            _ = try await environment.publisher.trim(volume.rawValue)
+        } catch {
+            environment.logger.debug("cannot trim: \(error)", metadata: ["volume": "\(volume)"])
+        }
+    }
+
+    // MARK: Snapshots
+
+    /// The next cut is for this snapshot, too.
+    ///
+    /// - Returns: false where a cut for it is on its way already.
+    func want(_ snapshot: SnapshotID) -> Bool {
+        memory.withLock { memory in
+            guard !memory.snapshotsCut.contains(snapshot) else { return false }
+            memory.snapshotsWanted.insert(snapshot)
+            return true
+        }
+    }
+
+    func isWanted(_ snapshot: SnapshotID) -> Bool { memory.withLock { $0.snapshotsWanted.contains(snapshot) } }
+
+    func noLongerWant(_ snapshot: SnapshotID) { memory.withLock { _ = $0.snapshotsWanted.remove(snapshot) } }
+
+    func forgetSnapshots() { memory.withLock { $0.snapshotsCut = [] } }
+
+    /// Says in the snapshots' records when the cut was made.
+    ///
+    /// - Returns: the cut, without the snapshots that nobody waits for any more.
+    func note(_ made: MadeCut) async throws -> MadeCut {
+        var noted = made
+        noted.snapshots = []
+        do {
+            for snapshot in made.snapshots {
+                do {
+                    _ = try await environment.catalog.noteCut(
+                        of: snapshot, at: made.at, by: environment.node, epoch: copy?.epoch ?? 0)
+                    noted.snapshots.append(snapshot)
+                } catch let error as PerSSDError where [.notFound, .failedPrecondition].contains(error.code) {
+                    environment.logger.notice("a snapshot is not wanted any more: \(error)")
+                }
+            }
+        } catch {
+            try? await pool.discard(made.cut)
+            throw error
+        }
+        return noted
+    }
+
+    /// The generation is committed, whatever becomes of the snapshots: whoever made them asks again.
+    func makeReady(_ snapshots: [SnapshotID], _ generation: GenerationReference, cutAt: Date) async {
+        for snapshot in snapshots {
+            do {
+                _ = try await environment.catalog.makeReady(
+                    snapshot, generation, cutAt: cutAt, by: environment.node, epoch: copy?.epoch ?? 0)
+            } catch {
+                environment.logger.warning(
+                    "\(generation) is committed, and snapshot \(snapshot) is not ready: \(error)",
+                    metadata: ["volume": "\(volume)"])
+            }
+        }
+    }
+}
