@@ -82,6 +82,8 @@ let package = Package(
             ]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
+        // How the controller reaches the nodes.
+        module("Agents", ["CSI", "RPC", "Persistence", "Identities", "Units", "Errors", logging]),
         // What the specification says of requests, whichever plugin gets them.
         module("CSIRules", ["CSI", "Errors"]),
         module(
@@ -90,7 +92,7 @@ let package = Package(
                 "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking",
                 logging,
             ]),
-        module("CSIController", ["CSI", "CSIRules", "RPC", "Persistence", "Units", "Errors", logging]),
+        module("CSIController", ["Agents", "CSI", "CSIRules", "RPC", "Persistence", "Units", "Errors", logging]),
         module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
@@ -98,14 +100,15 @@ let package = Package(
         .executableTarget(
             name: "perssd-controller",
             dependencies: [
-                "CSIController", "Persistence", "RPC", "Processes", "Settings", "Errors", argumentParser,
+                "Agents", "CSIController", "Persistence", "RPC", "Processes", "Settings", "Errors", argumentParser,
             ],
             swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd-node",
             dependencies: [
-                "CSINode", "LocalVolumes", "Persistence", "Processes", "Settings", "Errors", argumentParser, logging,
-                systemPackage,
+                "Agents", "CSINode", "LocalVolumes", "Persistence", "RPC", "Processes", "Settings", "Errors",
+                argumentParser,
+                logging, systemPackage,
             ],
             swiftSettings: swiftSettings),
         .executableTarget(
@@ -182,9 +185,12 @@ let package = Package(
         tests(
             "CSIControllerTests",
             [
-                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
-                logging,
+                "CSIController", "Agents", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests",
+                "Errors", logging,
             ]),
+        tests(
+            "AgentsTests",
+            ["Agents", "RPC", "Identities", "Persistence", "CatalogTestSupport", "Errors", logging]),
         tests(
             "CSINodeTests",
             [

@@ -1,3 +1,4 @@
+import Agents
 import CSI
 import CSIRules
 import Errors

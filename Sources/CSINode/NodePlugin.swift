@@ -10,7 +10,7 @@ import RPC
 /// The node plugin: what kubelet calls on the node where a volume's pod runs.
 public final class NodePlugin: Sendable {
     let node: NodeReference
-    let catalog: Catalog
+    public let catalog: Catalog
     let pools: NodePools
     let publisher: Publisher
     let volumes: NodeVolumes
@@ -50,8 +50,11 @@ public final class NodePlugin: Sendable {
     }
 
     /// Takes up what an earlier process left, and tells the bucket of this node. To be called once, before serving.
-    public func start() async throws {
+    ///
+    /// - Parameter agent: where the controller reaches this node; nil for nowhere.
+    public func start(agent: NodeRecord.Agent? = nil) async throws {
         try await volumes.recover()
+        await reporter.announce(agent)
         try await reporter.report(try await volumes.poolReports())
     }
 

@@ -10,6 +10,7 @@ actor NodeReporter {
     private let interval: Duration
     private let logger: Logger
     private let startedAt: Date
+    private var agent: NodeRecord.Agent?
     private let changes: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
 
@@ -28,12 +29,15 @@ actor NodeReporter {
     /// The pool has changed: its record is written soon.
     nonisolated func poolChanged() { continuation.yield() }
 
+    /// From now on the record tells of the agent.
+    func announce(_ agent: NodeRecord.Agent?) { self.agent = agent }
+
     /// Writes the record now.
     func report(_ pools: [NodeRecord.PoolReport]) async throws {
         try await catalog.save(
             NodeRecord(
                 node: node, pools: pools, startedAt: startedAt, seenAt: catalog.time,
-                interval: Int(interval.components.seconds)))
+                interval: Int(interval.components.seconds), agent: agent))
     }
 
     /// Reports until the task is cancelled. A report that fails is logged, and the next one tried in its time.

@@ -139,6 +139,18 @@ public struct ServiceOptions: ParsableArguments {
         completion: .directory)
     var targetDirectory: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Where the node's agent listens for the controller: host:port (default: the machine's address, a free port).",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_AGENT_LISTEN.", valueName: "address"))
+    var agentListen: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Where the controller reaches the node's agent, where that is not where it listens: host:port.",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_AGENT_ADDRESS.", valueName: "address"))
+    var agentAddress: String?
+
     @OptionGroup(title: "Store")
     public var store: StoreOptions
 
@@ -159,7 +171,8 @@ public struct ServiceOptions: ParsableArguments {
     var values: [Setting: String?] {
         let own: [Setting: String?] = [
             .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
-            .targetDirectory: targetDirectory, .logLevel: logLevel, .logFormat: logFormat,
+            .targetDirectory: targetDirectory, .agentListen: agentListen, .agentAddress: agentAddress,
+            .logLevel: logLevel, .logFormat: logFormat,
         ]
         return own.merging(store.values) { mine, _ in mine }
     }

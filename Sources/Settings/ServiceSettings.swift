@@ -12,6 +12,10 @@ public struct ServiceSettings: Sendable {
     public var stateDirectory: String
     /// Below which a node publishes volumes; nil for anywhere. An absolute path.
     public var targetDirectory: String?
+    /// Where a node's agent listens; nil for a free port of the machine's own address.
+    public var agentListen: RPCAddress?
+    /// Where the controller reaches it, where that is not where it listens.
+    public var agentAddress: RPCAddress?
     public var store: StoreSettings
     public var pools: [PoolSettings]
     public var log: LogSettings
@@ -37,6 +41,8 @@ public struct ServiceSettings: Sendable {
         cluster = try Self.name(values[.cluster], default: Self.defaultCluster)
         stateDirectory = try values[.stateDirectory]?.absolutePath() ?? Self.defaultStateDirectory
         targetDirectory = try values[.targetDirectory]?.absolutePath()
+        agentListen = try values[.agentListen].map { try Self.port($0) }
+        agentAddress = try values[.agentAddress].map { try Self.port($0) }
         store = try StoreSettings(values)
         pools = layer.pools
         log = try LogSettings(values)
@@ -53,6 +59,21 @@ public struct ServiceSettings: Sendable {
                     remedy: "give each pool a directory, or a volume group and drives, of its own")
             }
         }
+    }
+
+    private static func port(_ given: Given) throws -> RPCAddress {
+        let address: RPCAddress
+        do {
+            address = try RPCAddress(given.text)
+        } catch {
+            throw error.during("\(given.source) cannot be used")
+        }
+        guard case .tcp = address else {
+            throw PerSSDError(
+                .invalidArgument, "\(given.source): '\(given.text.prefix(100))' is no TCP address",
+                remedy: "give host:port")
+        }
+        return address
     }
 
     /// What two pools both want and only one can have.

@@ -8,6 +8,8 @@ public enum Setting: String, CaseIterable, Sendable {
     case cluster
     case stateDirectory
     case targetDirectory
+    case agentListen
+    case agentAddress
     case storeLocation
     case storeEndpoint
     case storeRegion
@@ -27,6 +29,8 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: "cluster"
         case .stateDirectory: "stateDirectory"
         case .targetDirectory: "targetDirectory"
+        case .agentListen: "agent.listen"
+        case .agentAddress: "agent.address"
         case .storeLocation: "store.location"
         case .storeEndpoint: "store.endpoint"
         case .storeRegion: "store.region"
@@ -48,6 +52,8 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: "--cluster"
         case .stateDirectory: "--state-directory"
         case .targetDirectory: "--target-directory"
+        case .agentListen: "--agent-listen"
+        case .agentAddress: "--agent-address"
         case .storeLocation: "--store"
         case .storeEndpoint: "--store-endpoint"
         case .storeRegion: "--store-region"
@@ -70,6 +76,8 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: ["PERSSD_CLUSTER"]
         case .stateDirectory: ["PERSSD_STATE_DIRECTORY"]
         case .targetDirectory: ["PERSSD_TARGET_DIRECTORY"]
+        case .agentListen: ["PERSSD_AGENT_LISTEN"]
+        case .agentAddress: ["PERSSD_AGENT_ADDRESS"]
         case .storeLocation: ["PERSSD_STORE"]
         case .storeEndpoint: ["PERSSD_STORE_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
         case .storeRegion: ["PERSSD_STORE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]

@@ -1,3 +1,4 @@
+import Agents
 import ArgumentParser
 import CSIController
 import Foundation
@@ -17,13 +18,20 @@ struct PerssdController: AsyncParsableCommand {
 
     mutating func run() async throws {
         let process = try await ServiceProcess.start("perssd-controller", options)
+        let catalog = Catalog(store: process.store)
+        let agents = try AgentClients(catalog: catalog)
+        let presence = ControllerPresence(
+            catalog: catalog, cluster: process.settings.cluster, certificate: agents.certificate, logger: process.logger
+        )
         let plugin = try ControllerPlugin(
-            catalog: Catalog(store: process.store), cluster: process.settings.cluster, version: version,
+            catalog: catalog, cluster: process.settings.cluster, version: version, agents: agents,
             logger: process.logger)
+        try await presence.start()
         try await process.run([
+            BackgroundService { await presence.run() },
             RPCService(
                 plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
-                on: process.settings.endpoint, logger: process.logger)
+                on: process.settings.endpoint, logger: process.logger),
         ])
     }
 }

@@ -1,3 +1,4 @@
+import Agents
 import ArgumentParser
 import CSINode
 import Errors
@@ -5,6 +6,7 @@ import Foundation
 import LocalVolumes
 import Persistence
 import Processes
+import RPC
 import Settings
 import SystemPackage
 
@@ -21,9 +23,15 @@ struct PerssdNode: AsyncParsableCommand {
     mutating func run() async throws {
         let process = try await ServiceProcess.start("perssd-node", options)
         let plugin = try await plugin(process)
-        try await plugin.start()
+        let settings = process.settings
+        let agent = try AgentServer(
+            catalog: plugin.catalog, cluster: settings.cluster,
+            listen: settings.agentListen ?? .tcp(host: LocalAddress.discover(), port: 0), logger: process.logger
+        ) { try await plugin.deliver($0, until: $1) }
+        try await plugin.start(agent: try await agent.start(published: settings.agentAddress))
         try await process.run([
             BackgroundService { await plugin.run() },
+            BackgroundService { await agent.run(gracePeriod: RPCService.gracePeriod) },
             RPCService(
                 plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
                 on: process.settings.endpoint, logger: process.logger),

@@ -89,7 +89,7 @@ import Testing
     @Test func everySettingHasAnOptionAndCanStandInTheFile() throws {
         let example: [Setting: String] = [
             .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .targetDirectory: "/t",
-            .storeLocation: "s3://abc",
+            .agentListen: "10.0.0.1:0", .agentAddress: "node:9000", .storeLocation: "s3://abc",
             .storeEndpoint: "http://h:1", .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",
             .storeParallelRequests: "3", .logLevel: "debug", .logFormat: "json",

@@ -137,6 +137,8 @@ import Testing
             "option --store-profile: the credentials are to come from a directory already"
         ),
         (["--endpoint", "http://a"], "option --endpoint cannot be used"),
+        (["--agent-listen", "/run/agent.sock"], "'/run/agent.sock' is no TCP address"),
+        (["--agent-address", "node"], "option --agent-address cannot be used"),
     ])
     func ofOtherOptions(arguments: [String], message: String) {
         let rest = arguments.contains("--endpoint") ? Array(least.suffix(2)) : least

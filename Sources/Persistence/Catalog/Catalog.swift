@@ -115,6 +115,13 @@ extension Catalog {
 enum CatalogKey {
     static let volumes = "volumes/"
     static let nodes = "nodes/"
+
+    static func controllers(of cluster: String) -> String { "controllers/\(cluster)/" }
+
+    static func controller(_ cluster: String, _ instance: String) throws -> ObjectKey {
+        try ObjectKey(controllers(of: cluster) + "\(instance).json")
+    }
+
     static let snapshots = "snapshots/"
     static let lineages = "lineages/"
 

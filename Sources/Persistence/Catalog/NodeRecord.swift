@@ -13,6 +13,20 @@ public struct NodeRecord: Record, Equatable {
     public var seenAt: Date
     /// In how many seconds at the latest it writes this again.
     public var interval: Int
+    /// Where the controller reaches it; nil for a node that has no agent.
+    public var agent: Agent?
+
+    /// A node's agent, and how the controller knows it.
+    public struct Agent: Sendable, Codable, Hashable {
+        public var host: String
+        public var port: UInt16
+        /// The certificate that it shows, in PEM. Its key is made at the plugin's start, and never leaves it.
+        public var certificate: String
+
+        public init(host: String, port: UInt16, certificate: String) {
+            (self.host, self.port, self.certificate) = (host, port, certificate)
+        }
+    }
 
     /// One pool, in bytes of volume capacity.
     public struct PoolReport: Sendable, Codable, Hashable {
@@ -33,12 +47,15 @@ public struct NodeRecord: Record, Equatable {
         public var availableBytes: UInt64 { freeBytes + evictableBytes }
     }
 
-    public init(node: NodeReference, pools: [PoolReport], startedAt: Date, seenAt: Date, interval: Int) {
+    public init(
+        node: NodeReference, pools: [PoolReport], startedAt: Date, seenAt: Date, interval: Int, agent: Agent? = nil
+    ) {
         self.node = node
         self.pools = pools
         self.startedAt = startedAt
         self.seenAt = seenAt
         self.interval = interval
+        self.agent = agent
     }
 
     public func pool(_ name: String) -> PoolReport? { pools.first { $0.name == name } }
