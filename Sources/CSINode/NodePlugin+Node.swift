@@ -13,7 +13,9 @@ extension NodePlugin: NodeService {
     public func nodeGetInfo(_ request: NodeGetInfoRequest, context: RPCContext) async throws -> NodeGetInfoResponse {
         var segments = [Driver.TopologyKey.node: node.node]
         for pool in pools.all { segments[Driver.TopologyKey.pool(pool.name)] = Driver.TopologyKey.poolValue }
-        return NodeGetInfoResponse(nodeID: node.node, accessibleTopology: Topology(segments: segments))
+        return NodeGetInfoResponse(
+            nodeID: node.node, maxVolumesPerNode: Int64(maximumVolumes),
+            accessibleTopology: Topology(segments: segments))
     }
 
     public func nodeGetCapabilities(

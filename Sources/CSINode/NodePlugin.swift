@@ -15,6 +15,7 @@ public final class NodePlugin: Sendable {
     let publisher: Publisher
     let volumes: NodeVolumes
     let version: String
+    let maximumVolumes: Int
     let logger: Logger
     private let reporter: NodeReporter
     let health: PluginHealth
@@ -23,12 +24,14 @@ public final class NodePlugin: Sendable {
     /// - Parameters:
     ///   - pools: one or more, each with a name of its own.
     ///   - version: as GetPluginInfo tells it.
+    ///   - maximumVolumes: how many the orchestrator may have published here at once, as NodeGetInfo tells it; 0 for as many
+    ///     as it likes. Here nothing is refused for it.
     ///   - concurrentTransfers: stage-outs and restores at once, each within 256 MiB of memory.
     ///   - reportInterval: how often this node's record is written, at the least.
     /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
         node: NodeReference, catalog: Catalog, pools: [any VolumePool], publisher: Publisher, version: String,
-        concurrentTransfers: Int = 2, reportInterval: Duration = .seconds(30), logger: Logger
+        maximumVolumes: Int = 0, concurrentTransfers: Int = 2, reportInterval: Duration = .seconds(30), logger: Logger
     ) throws {
         let pools = try NodePools(pools)
         self.node = node
@@ -36,6 +39,7 @@ public final class NodePlugin: Sendable {
         self.pools = pools
         self.publisher = publisher
         self.version = version
+        self.maximumVolumes = maximumVolumes
         self.logger = logger
         let reporter = NodeReporter(node: node, catalog: catalog, interval: reportInterval, logger: logger)
         self.reporter = reporter

@@ -139,6 +139,12 @@ public struct ServiceOptions: ParsableArguments {
         completion: .directory)
     var targetDirectory: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "How many volumes may be published on the node at once (default: 0, as many as its pools have room for).",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_MAXIMUM_VOLUMES.", valueName: "count"))
+    var maximumVolumes: String?
+
     @OptionGroup(title: "Store")
     public var store: StoreOptions
 
@@ -159,7 +165,8 @@ public struct ServiceOptions: ParsableArguments {
     var values: [Setting: String?] {
         let own: [Setting: String?] = [
             .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
-            .targetDirectory: targetDirectory, .logLevel: logLevel, .logFormat: logFormat,
+            .targetDirectory: targetDirectory, .maximumVolumes: maximumVolumes, .logLevel: logLevel,
+            .logFormat: logFormat,
         ]
         return own.merging(store.values) { mine, _ in mine }
     }

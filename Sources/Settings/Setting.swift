@@ -8,6 +8,7 @@ public enum Setting: String, CaseIterable, Sendable {
     case cluster
     case stateDirectory
     case targetDirectory
+    case maximumVolumes
     case storeLocation
     case storeEndpoint
     case storeRegion
@@ -27,6 +28,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: "cluster"
         case .stateDirectory: "stateDirectory"
         case .targetDirectory: "targetDirectory"
+        case .maximumVolumes: "maximumVolumes"
         case .storeLocation: "store.location"
         case .storeEndpoint: "store.endpoint"
         case .storeRegion: "store.region"
@@ -48,6 +50,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: "--cluster"
         case .stateDirectory: "--state-directory"
         case .targetDirectory: "--target-directory"
+        case .maximumVolumes: "--maximum-volumes"
         case .storeLocation: "--store"
         case .storeEndpoint: "--store-endpoint"
         case .storeRegion: "--store-region"
@@ -70,6 +73,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: ["PERSSD_CLUSTER"]
         case .stateDirectory: ["PERSSD_STATE_DIRECTORY"]
         case .targetDirectory: ["PERSSD_TARGET_DIRECTORY"]
+        case .maximumVolumes: ["PERSSD_MAXIMUM_VOLUMES"]
         case .storeLocation: ["PERSSD_STORE"]
         case .storeEndpoint: ["PERSSD_STORE_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
         case .storeRegion: ["PERSSD_STORE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]
