@@ -102,6 +102,7 @@ extension NodePlugin: NodeService {
         let id = try VolumeID(requested: request.volumeID)
         let path = try await resolved(request.volumePath, tolerating: [.notFound, .invalidArgument])
         var report = try await volumes.report(of: id, at: path)
+        if let pool = report.pool, let problem = await poolWatch.problem(of: pool) { report.problems.append(problem) }
         if let problem = await storeWatch.problem() { report.problems.append(problem) }
         return NodeGetVolumeStatsResponse(usage: report.usage?.units ?? [], volumeCondition: report.condition)
     }
