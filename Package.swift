@@ -137,6 +137,7 @@ let package = Package(
         .target(
             name: "DeviceTestSupport", dependencies: ["LinuxSystem", "Errors", systemPackage],
             path: "Tests/DeviceTestSupport", swiftSettings: swiftSettings),
+        .target(name: "KillTestSupport", path: "Tests/KillTestSupport", swiftSettings: swiftSettings),
         .executableTarget(
             name: "store-racer", dependencies: ["Persistence", "Errors"], path: "Tests/StoreRacer",
             swiftSettings: swiftSettings),
@@ -148,7 +149,9 @@ let package = Package(
         // Runs in virtual machines, too, where there is device-mapper.
         .executableTarget(
             name: "pool-conformance",
-            dependencies: ["LocalVolumes", "LinuxSystem", "Errors", argumentParser, logging, systemPackage],
+            dependencies: [
+                "LocalVolumes", "LinuxSystem", "KillTestSupport", "Errors", argumentParser, logging, systemPackage,
+            ],
             path: "Tests/PoolConformance", swiftSettings: swiftSettings),
 
         tests("TestSupportTests", ["TestSupport"]),
@@ -179,8 +182,8 @@ let package = Package(
         tests(
             "LocalVolumesTests",
             [
-                "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "local-volumes-crash-helper",
-                "pool-conformance", "Errors", logging, systemPackage,
+                "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "KillTestSupport",
+                "local-volumes-crash-helper", "pool-conformance", "Errors", logging, systemPackage,
             ]),
         tests(
             "CSIControllerTests",

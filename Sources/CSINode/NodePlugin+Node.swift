@@ -13,7 +13,9 @@ extension NodePlugin: NodeService {
     public func nodeGetInfo(_ request: NodeGetInfoRequest, context: RPCContext) async throws -> NodeGetInfoResponse {
         var segments = [Driver.TopologyKey.node: node.node]
         for pool in pools.all { segments[Driver.TopologyKey.pool(pool.name)] = Driver.TopologyKey.poolValue }
-        return NodeGetInfoResponse(nodeID: node.node, accessibleTopology: Topology(segments: segments))
+        return NodeGetInfoResponse(
+            nodeID: node.node, maxVolumesPerNode: Int64(maximumVolumes),
+            accessibleTopology: Topology(segments: segments))
     }
 
     public func nodeGetCapabilities(
@@ -100,6 +102,7 @@ extension NodePlugin: NodeService {
         let id = try VolumeID(requested: request.volumeID)
         let path = try await resolved(request.volumePath, tolerating: [.notFound, .invalidArgument])
         var report = try await volumes.report(of: id, at: path)
+        if let pool = report.pool, let problem = await poolWatch.problem(of: pool) { report.problems.append(problem) }
         if let problem = await storeWatch.problem() { report.problems.append(problem) }
         return NodeGetVolumeStatsResponse(usage: report.usage?.units ?? [], volumeCondition: report.condition)
     }

@@ -15,20 +15,26 @@ public final class NodePlugin: Sendable {
     let publisher: Publisher
     let volumes: NodeVolumes
     let version: String
+    let maximumVolumes: Int
     let logger: Logger
     private let reporter: NodeReporter
     let health: PluginHealth
     let storeWatch: StoreWatch
+    let poolWatch: PoolWatch
 
     /// - Parameters:
     ///   - pools: one or more, each with a name of its own.
     ///   - version: as GetPluginInfo tells it.
+    ///   - maximumVolumes: how many the orchestrator may have published here at once, as NodeGetInfo tells it; 0 for as many
+    ///     as it likes. Here nothing is refused for it.
     ///   - concurrentTransfers: stage-outs and restores at once, each within 256 MiB of memory.
     ///   - reportInterval: how often this node's record is written, at the least.
+    ///   - watchInterval: how often is looked whether the pools have room for what is written.
     /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
         node: NodeReference, catalog: Catalog, pools: [any VolumePool], publisher: Publisher, version: String,
-        concurrentTransfers: Int = 2, reportInterval: Duration = .seconds(30), logger: Logger
+        maximumVolumes: Int = 0, concurrentTransfers: Int = 2, reportInterval: Duration = .seconds(30),
+        watchInterval: Duration = .seconds(10), logger: Logger
     ) throws {
         let pools = try NodePools(pools)
         self.node = node
@@ -36,6 +42,7 @@ public final class NodePlugin: Sendable {
         self.pools = pools
         self.publisher = publisher
         self.version = version
+        self.maximumVolumes = maximumVolumes
         self.logger = logger
         let reporter = NodeReporter(node: node, catalog: catalog, interval: reportInterval, logger: logger)
         self.reporter = reporter
@@ -44,9 +51,13 @@ public final class NodePlugin: Sendable {
             try await pools.check()
         }
         storeWatch = StoreWatch(location: catalog.store.location) { try await catalog.store.check() }
-        volumes = NodeVolumes(
+        let volumes = NodeVolumes(
             node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
             logger: logger, poolChanged: { reporter.poolChanged() })
+        self.volumes = volumes
+        poolWatch = PoolWatch(
+            pools: pools, interval: watchInterval, logger: logger, changed: { reporter.poolChanged() },
+            relieve: { try await volumes.relieve($0) })
     }
 
     /// Takes up what an earlier process left, and tells the bucket of this node. To be called once, before serving.
@@ -58,9 +69,11 @@ public final class NodePlugin: Sendable {
         try await reporter.report(try await volumes.poolReports())
     }
 
-    /// Keeps this node's record fresh until the task is cancelled.
+    /// Keeps this node's record fresh, and its pools from filling up, until the task is cancelled.
     public func run() async {
+        async let watching: Void = poolWatch.run()
         await reporter.run { [volumes] in try await volumes.poolReports() }
+        await watching
     }
 
     /// Does what a snapshot's record asks of this node: cuts the volume and commits that. Returns when the cut is made; the

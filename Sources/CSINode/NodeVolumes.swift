@@ -121,7 +121,7 @@ actor NodeVolumes {
             }
         }
         if let failure = await entry.actor.stageOutFailure { problems.append(failure.text) }
-        return VolumeReport(usage: usage, problems: problems)
+        return VolumeReport(usage: usage, problems: problems, pool: try? entry.work.pool.name)
     }
 
     /// Makes a published volume as large as it is to be.
@@ -217,13 +217,43 @@ actor NodeVolumes {
                     + "are needed",
                 remedy: "make the pool larger, or unpublish volumes on this node")
         }
-        for (id, copy) in candidates where free < bytes {
-            guard let entry = volumes[id], await entry.actor.retire() else { continue }
-            try await pool.remove(copy.volume)
-            volumes[id] = nil
-            environment.logger.info("evicted a clean local copy", metadata: ["volume": "\(id)"])
+        for (id, _) in candidates where free < bytes {
+            guard try await evict(id, from: pool) else { continue }
             free = try await pool.usage().freeBytes
         }
+    }
+
+    /// - Returns: false where it has come to be used, or is being evicted already.
+    private func evict(_ id: VolumeID, from pool: any VolumePool) async throws -> Bool {
+        guard let entry = volumes[id], await entry.actor.retire() else { return false }
+        do {
+            try await pool.remove(id.rawValue)
+        } catch {
+            await entry.actor.reinstate()
+            throw error
+        }
+        volumes[id] = nil
+        environment.logger.info("evicted a clean local copy", metadata: ["volume": "\(id)", "pool": "\(pool.name)"])
+        return true
+    }
+
+    /// Lets clean local copies that nobody uses go, least recently used first, while what is written lacks room.
+    ///
+    /// - Returns: what the pool is short of all the same.
+    func relieve(_ pool: any VolumePool) async throws -> PerSSDError? {
+        var shortage = try await pool.shortage()
+        guard shortage != nil else { return nil }
+        for (id, _) in await evictable(in: pool) where shortage != nil {
+            do {
+                guard try await evict(id, from: pool) else { continue }
+            } catch {
+                environment.logger.error("cannot evict a local copy: \(error)", metadata: ["volume": "\(id)"])
+                continue
+            }
+            shortage = try await pool.shortage()
+            environment.poolChanged()
+        }
+        return shortage
     }
 }
 

@@ -65,11 +65,16 @@ actor VolumeActor {
     var isIdle: Bool { machine.isIdle }
 
     /// Where the volume is idle, no further work is begun on this object: its local copy may be evicted.
+    ///
+    /// - Returns: whether the caller is the one to do it.
     func retire() -> Bool {
-        guard machine.isIdle else { return false }
+        guard machine.isIdle, !isRetired else { return false }
         isRetired = true
         return true
     }
+
+    /// The eviction failed, and the local copy stays.
+    func reinstate() { isRetired = false }
 
     /// Publishes the volume, or joins the work that does.
     ///

@@ -12,6 +12,8 @@ struct VolumeReport: Sendable {
     var usage: VolumeUsageReport?
     /// What is wrong, for people; empty where the volume is well.
     var problems: [String]
+    /// The name of the pool that has its local copy.
+    var pool: String?
 
     /// Bytes of a condition's message at the most: it travels in every answer, and is shown as one line.
     private static let limit = 2000

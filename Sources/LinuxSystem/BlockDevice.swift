@@ -41,6 +41,20 @@ public enum BlockDevice {
         }
     }
 
+    /// Writes the first bytes of a device that nobody uses as they are, to see whether it takes writes.
+    ///
+    /// - Throws: what the device says where it has failed, or is write-protected and does not tell.
+    public static func probeWriting(_ path: FilePath) throws {
+        let file = try OpenFile(path, O_RDWR | O_EXCL | clinux_direct_flag())
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
+        defer { buffer.deallocate() }
+        guard try file.read(at: 0, into: buffer) == buffer.count else {
+            throw PerSSDError(.unavailable, "\(path) ends before its first 4096 bytes")
+        }
+        try file.write(at: 0, from: UnsafeRawBufferPointer(buffer))
+        try file.sync()
+    }
+
     /// What the device holds there is not wanted any more; what is read there afterwards depends on the device.
     public static func discard(_ path: FilePath, _ range: Range<UInt64>) throws {
         let file = try OpenFile(path, O_RDWR)

@@ -151,6 +151,12 @@ public struct ServiceOptions: ParsableArguments {
             discussion: "Only perssd-node uses it. Environment: PERSSD_AGENT_ADDRESS.", valueName: "address"))
     var agentAddress: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "How many volumes may be published on the node at once (default: 0, as many as its pools have room for).",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_MAXIMUM_VOLUMES.", valueName: "count"))
+    var maximumVolumes: String?
+
     @OptionGroup(title: "Store")
     public var store: StoreOptions
 
@@ -171,8 +177,8 @@ public struct ServiceOptions: ParsableArguments {
     var values: [Setting: String?] {
         let own: [Setting: String?] = [
             .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
-            .targetDirectory: targetDirectory, .agentListen: agentListen, .agentAddress: agentAddress,
-            .logLevel: logLevel, .logFormat: logFormat,
+            .targetDirectory: targetDirectory, .maximumVolumes: maximumVolumes, .agentListen: agentListen,
+            .agentAddress: agentAddress, .logLevel: logLevel, .logFormat: logFormat,
         ]
         return own.merging(store.values) { mine, _ in mine }
     }

@@ -12,6 +12,8 @@ public struct ServiceSettings: Sendable {
     public var stateDirectory: String
     /// Below which a node publishes volumes; nil for anywhere. An absolute path.
     public var targetDirectory: String?
+    /// How many volumes the orchestrator may have published on the node at once; 0 for as many as it likes.
+    public var maximumVolumes: Int
     /// Where a node's agent listens; nil for a free port of the machine's own address.
     public var agentListen: RPCAddress?
     /// Where the controller reaches it, where that is not where it listens.
@@ -22,6 +24,8 @@ public struct ServiceSettings: Sendable {
 
     public static let defaultCluster = "default"
     public static let defaultStateDirectory = "/var/lib/perssd"
+    /// The metadata of a volume group that PerSSD made hold some 5000 volumes, with a cut and a base each.
+    static let mostVolumes = 4096
 
     /// - Parameter layer: all layers, the highest over the others.
     /// - Throws: `invalidArgument` that says which setting, where it was given, and what to give.
@@ -41,6 +45,7 @@ public struct ServiceSettings: Sendable {
         cluster = try Self.name(values[.cluster], default: Self.defaultCluster)
         stateDirectory = try values[.stateDirectory]?.absolutePath() ?? Self.defaultStateDirectory
         targetDirectory = try values[.targetDirectory]?.absolutePath()
+        maximumVolumes = try values[.maximumVolumes]?.number(in: 0...Self.mostVolumes) ?? 0
         agentListen = try values[.agentListen].map { try Self.port($0) }
         agentAddress = try values[.agentAddress].map { try Self.port($0) }
         store = try StoreSettings(values)

@@ -8,6 +8,7 @@ public enum Setting: String, CaseIterable, Sendable {
     case cluster
     case stateDirectory
     case targetDirectory
+    case maximumVolumes
     case agentListen
     case agentAddress
     case storeLocation
@@ -29,6 +30,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: "cluster"
         case .stateDirectory: "stateDirectory"
         case .targetDirectory: "targetDirectory"
+        case .maximumVolumes: "maximumVolumes"
         case .agentListen: "agent.listen"
         case .agentAddress: "agent.address"
         case .storeLocation: "store.location"
@@ -52,6 +54,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: "--cluster"
         case .stateDirectory: "--state-directory"
         case .targetDirectory: "--target-directory"
+        case .maximumVolumes: "--maximum-volumes"
         case .agentListen: "--agent-listen"
         case .agentAddress: "--agent-address"
         case .storeLocation: "--store"
@@ -76,6 +79,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .cluster: ["PERSSD_CLUSTER"]
         case .stateDirectory: ["PERSSD_STATE_DIRECTORY"]
         case .targetDirectory: ["PERSSD_TARGET_DIRECTORY"]
+        case .maximumVolumes: ["PERSSD_MAXIMUM_VOLUMES"]
         case .agentListen: ["PERSSD_AGENT_LISTEN"]
         case .agentAddress: ["PERSSD_AGENT_ADDRESS"]
         case .storeLocation: ["PERSSD_STORE"]

@@ -51,7 +51,7 @@ struct PerssdNode: AsyncParsableCommand {
             publisher: try await Publisher(
                 stateDirectory: FilePath(settings.stateDirectory),
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
-            version: version, logger: process.logger)
+            version: version, maximumVolumes: settings.maximumVolumes, logger: process.logger)
     }
 }
 

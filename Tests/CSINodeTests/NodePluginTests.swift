@@ -41,7 +41,8 @@ final class NodeHarness: Sendable {
     ///   - pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
     ///   - more: names of further pools.
     func node(
-        _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64 = 4 << 30, more: [String] = []
+        _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64? = 4 << 30, more: [String] = [],
+        watchInterval: Duration = .seconds(3600)
     ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
         try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
@@ -55,7 +56,7 @@ final class NodeHarness: Sendable {
         let publisher = try await Publisher(stateDirectory: FilePath(directory + "\(name)/state"), logger: logger)
         let plugin = try NodePlugin(
             node: try NodeReference(cluster: "test", node: name), catalog: catalog, pools: pools, publisher: publisher,
-            version: "test", logger: logger)
+            version: "test", watchInterval: watchInterval, logger: logger)
         try await plugin.start()
         return TestNode(harness: self, plugin: plugin, pods: pods)
     }

@@ -240,6 +240,14 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
         #expect(error?.code == .aborted)
     }
 
+    @Test func onlyOneEvictsAVolumeAndAnEvictionThatFailedLeavesIt() async throws {
+        let volume = actor(ScriptedWork())
+        #expect(await volume.retire())
+        #expect(await !volume.retire())
+        await volume.reinstate()
+        try await volume.publish(request("/a"), until: later)
+    }
+
     @Test func aPublishedVolumeDoesNotRetire() async throws {
         let volume = actor(ScriptedWork())
         try await volume.publish(request("/a"), until: later)

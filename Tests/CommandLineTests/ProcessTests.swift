@@ -64,6 +64,17 @@ import Testing
         #expect(lines.last?["message"] == "ended")
     }
 
+    @Test func aNodeTellsHowManyVolumesItMayHave() async throws {
+        for (more, expected) in [([], 0), (["--maximum-volumes", "110"], 110)] as [([String], Int64)] {
+            let process = try await start("perssd-node", more)
+            let client = try RPCClient(.unix(path: socket))
+            let info = try await NodeClient(client).nodeGetInfo(NodeGetInfoRequest())
+            #expect(info.maxVolumesPerNode == expected)
+            await client.close()
+            #expect(await process.terminate() == 0)
+        }
+    }
+
     @Test func probesAreLoggedWhereAskedFor() async throws {
         let process = try await start("perssd-controller", ["--log-level", "debug"])
         let client = try RPCClient(.unix(path: socket))

@@ -1,6 +1,7 @@
 import DeviceTestSupport
 import Errors
 import Foundation
+import KillTestSupport
 import LinuxSystem
 import SystemPackage
 import Testing
@@ -19,9 +20,9 @@ import Testing
             while round < 10 || steps < 60 && round < 100 {
                 round += 1
                 let delay = UInt32.random(in: 5...250, using: &random)
-                let lines = try work(scratch, directory, seed: round, milliseconds: delay)
-                steps += lines.count { $0.hasPrefix("ok") }
-                let possible = Self.possible(after: lines, from: known)
+                let transcript = try work(scratch, directory, seed: round, milliseconds: delay)
+                steps += transcript.steps
+                let possible = transcript.possible(from: known)
                 known = try observe(scratch, directory)
                 try check(directory, known, possible)
             }
@@ -44,13 +45,13 @@ import Testing
                 process.waitUntilExit()
                 isKilled = process.terminationReason == .uncaughtSignal
                 try #require(isKilled ? process.terminationStatus == SIGKILL : process.terminationStatus == 0)
-                let lines = try lines(output.path)
-                let start = try #require(lines.firstIndex(of: "ready"))
-                let found = try Self.copies(in: lines.prefix(start)).mapValues(\.state)
+                let transcript = try transcript(output.path)
+                let start = try #require(transcript.lines.firstIndex(of: "ready"))
+                let found = try Self.copies(in: transcript.lines.prefix(start)).mapValues(\.state)
                 try #require(
-                    (possible["v"] ?? ["absent"]).contains(found["v"] ?? "absent"),
+                    (possible["v"] ?? [Transcript.absent]).contains(found["v"] ?? Transcript.absent),
                     "a kill at call \(number - 1) left \(found), and not one of \(possible)")
-                possible = Self.possible(after: lines, from: [:])
+                possible = transcript.possible()
             }
             try check(directory, try observe(scratch, directory), possible)
             // As many calls as the steps have at the least.
@@ -58,28 +59,11 @@ import Testing
         }
     }
 
-    /// Of each volume, the states that it may be in once the helper has said `lines`.
-    private static func possible(after lines: [String], from known: [String: String]) -> [String: [String]] {
-        var certain = known
-        var possible = known.mapValues { [$0] }
-        for line in lines {
-            let words = line.split(separator: " ").map(String.init)
-            guard words.count == 3 else { continue }
-            if words[0] == "try" {
-                possible[words[1]] = [certain[words[1]] ?? "absent", words[2]]
-            } else {
-                certain[words[1]] = words[2]
-                possible[words[1]] = [words[2]]
-            }
-        }
-        return possible
-    }
-
     private func check(_ directory: FilePath, _ known: [String: String], _ possible: [String: [String]]) throws {
         for (volume, states) in possible {
             try #require(
-                states.contains(known[volume] ?? "absent"),
-                "\(volume) is \(known[volume] ?? "absent"), and not one of \(states)")
+                states.contains(known[volume] ?? Transcript.absent),
+                "\(volume) is \(known[volume] ?? Transcript.absent), and not one of \(states)")
         }
         #expect(Set(known.keys).isSubset(of: possible.keys))
         #expect(try DurableFile.names(in: directory.appending("volumes")) == known.keys.sorted())
@@ -95,7 +79,7 @@ import Testing
     /// Lets the helper work until it is killed, and returns what it said.
     private func work(
         _ scratch: Scratch, _ directory: FilePath, seed: UInt64, milliseconds: UInt32
-    ) throws -> [String] {
+    ) throws -> Transcript {
         let output = try OpenFile(scratch.appending("output"), O_RDWR | O_CREAT | O_TRUNC)
         let process = try start(["work", directory.string, "\(seed)"], output: output.descriptor)
         for _ in 0..<1000 where try output.status().sizeBytes == 0 && process.isRunning { usleep(10_000) }
@@ -103,7 +87,7 @@ import Testing
         try #require(process.isRunning, "the helper ended by itself")
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
-        return try lines(output.path)
+        return try transcript(output.path)
     }
 
     /// What a start finds; no loop device but those of the copies is left by it.
@@ -112,7 +96,7 @@ import Testing
         let process = try start(["observe", directory.string], output: output.descriptor)
         process.waitUntilExit()
         try #require(process.terminationStatus == 0)
-        let copies = try Self.copies(in: try lines(output.path)[...])
+        let copies = try Self.copies(in: try transcript(output.path).lines[...])
         #expect(Set(try loops(below: directory).map(\.path.string)) == Set(copies.values.compactMap(\.device)))
         return copies.mapValues(\.state)
     }
@@ -137,9 +121,7 @@ import Testing
         return process
     }
 
-    /// The whole lines of a file.
-    private func lines(_ path: FilePath) throws -> [String] {
-        let text = String(decoding: try DurableFile.read(path, limit: 16 << 20) ?? [], as: UTF8.self)
-        return text.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
+    private func transcript(_ path: FilePath) throws -> Transcript {
+        Transcript(try DurableFile.read(path, limit: 16 << 20) ?? [])
     }
 }

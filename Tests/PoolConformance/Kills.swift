@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import KillTestSupport
 import LinuxSystem
 import LocalVolumes
 import SystemPackage
@@ -58,9 +59,9 @@ struct WorkCommand: AsyncParsableCommand {
             let state = states[volume]
             var next = state
             let work = Self.step(volume, &next, cuts: pool.cutsAreInstant)
-            say("try \(volume) \(next?.description ?? "absent")")
+            say("try \(volume) \(next?.description ?? Transcript.absent)")
             try await work(pool)
-            say("ok \(volume) \(next?.description ?? "absent")")
+            say("ok \(volume) \(next?.description ?? Transcript.absent)")
             states[volume] = next
         }
     }
@@ -127,14 +128,14 @@ struct KillsCommand: AsyncParsableCommand {
         var steps = 0
         var known = try await observe()
         for round in 1...rounds {
-            let lines = try work()
-            steps += lines.count { $0.hasPrefix("ok") }
-            let possible = Self.possible(after: lines, from: known)
+            let transcript = try work()
+            steps += transcript.steps
+            let possible = transcript.possible(from: known)
             known = try await observe()
             for volume in Set(possible.keys).union(known.keys) {
-                let found = known[volume] ?? "absent"
+                let found = known[volume] ?? Transcript.absent
                 try require(
-                    (possible[volume] ?? ["absent"]).contains(found),
+                    (possible[volume] ?? [Transcript.absent]).contains(found),
                     "round \(round): \(volume) is \(found), and not one of \(possible[volume] ?? [])")
             }
         }
@@ -154,7 +155,7 @@ struct KillsCommand: AsyncParsableCommand {
         return found
     }
 
-    private func work() throws -> [String] {
+    private func work() throws -> Transcript {
         let process = Process()
         process.executableURL = URL(
             fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
@@ -168,24 +169,6 @@ struct KillsCommand: AsyncParsableCommand {
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
         output += (try pipe.fileHandleForReading.readToEnd()) ?? Data()
-        return String(decoding: output, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
-            .dropLast().map(String.init)
-    }
-
-    /// Of each volume, the states that it may be in once the process has said `lines`.
-    private static func possible(after lines: [String], from known: [String: String]) -> [String: [String]] {
-        var certain = known
-        var possible = known.mapValues { [$0] }
-        for line in lines {
-            let words = line.split(separator: " ").map(String.init)
-            guard words.count == 3 else { continue }
-            if words[0] == "try" {
-                possible[words[1]] = [certain[words[1]] ?? "absent", words[2]]
-            } else {
-                certain[words[1]] = words[2]
-                possible[words[1]] = [words[2]]
-            }
-        }
-        return possible
+        return Transcript(output)
     }
 }

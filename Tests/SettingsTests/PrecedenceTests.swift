@@ -71,6 +71,7 @@ import Testing
         #expect(all.cluster == "default")
         #expect(all.nodeID == ProcessInfo.processInfo.hostName)
         #expect(all.stateDirectory == "/var/lib/perssd")
+        #expect(all.maximumVolumes == 0)
         #expect(all.log == LogSettings(level: .info, format: .text))
         #expect(all.store == StoreSettings(location: .directory(path: "/shared")))
     }
@@ -89,7 +90,7 @@ import Testing
     @Test func everySettingHasAnOptionAndCanStandInTheFile() throws {
         let example: [Setting: String] = [
             .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .targetDirectory: "/t",
-            .agentListen: "10.0.0.1:0", .agentAddress: "node:9000", .storeLocation: "s3://abc",
+            .maximumVolumes: "110", .agentListen: "10.0.0.1:0", .agentAddress: "node:9000", .storeLocation: "s3://abc",
             .storeEndpoint: "http://h:1", .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",
             .storeParallelRequests: "3", .logLevel: "debug", .logFormat: "json",

@@ -131,6 +131,9 @@ import Testing
         (["--store-addressing", "both"], "option --store-addressing: 'both' is not known"),
         (["--store-parallel-requests", "0"], "option --store-parallel-requests: '0' is not what is needed"),
         (["--store-parallel-requests", "many"], "option --store-parallel-requests: 'many' is not what is needed"),
+        (["--maximum-volumes=-1"], "option --maximum-volumes: '-1' is not what is needed"),
+        (["--maximum-volumes", "4097"], "option --maximum-volumes: '4097' is not what is needed"),
+        (["--maximum-volumes", "1.5"], "option --maximum-volumes: '1.5' is not what is needed"),
         (["--store-certificate-authorities", "ca.pem"], "'ca.pem' is not an absolute path"),
         (
             ["--store-credentials-directory", "/a", "--store-profile", "b"],

@@ -44,6 +44,7 @@ def nodes(workplace):
         name: VirtualNode(name, workplace / name, kernel, [
             Drive("system", 640 * MIB), Drive("images", 2048 * MIB), *(Drive(f"pool-{n}", 1024 * MIB) for n in range(4)),
             *(Drive(f"thin-{n}", 1024 * MIB) for n in range(4)), Drive("small", 256 * MIB),
+            Drive("locked", 640 * MIB, writable=False),
         ])
         for name in ("node-a", "node-b")
     }

@@ -19,6 +19,8 @@ class Drive:
 
     serial: str
     size: int
+    # Whether it takes writes; one that does not says nothing of it.
+    writable: bool = True
 
 
 class VirtualNode:
@@ -112,7 +114,7 @@ class VirtualNode:
         for slot, drive in enumerate(self.drives.values(), start=1):
             command += [
                 "-drive", f"file={self.contents(drive.serial)},if=none,id=contents-{drive.serial},format=raw,"
-                          "cache=unsafe,discard=unmap",
+                          f"cache=unsafe,discard=unmap,readonly={'off' if drive.writable else 'on'}",
                 "-device", f"pcie-root-port,id=slot-{slot},chassis={slot},slot={slot}",
                 "-device", self._device(drive, slot),
             ]

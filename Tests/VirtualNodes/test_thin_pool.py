@@ -116,6 +116,17 @@ def test_a_full_pool_takes_no_more_and_goes_on(thin_pools):
         thin_pools.delete(volume)
 
 
+def test_the_smallest_xfs_is_made_over_four_drives(thin_pools):
+    """mkfs.xfs sees the stripes of the pool, and has least room for them here."""
+    volume = thin_pools.create("small-xfs", size=300 * MIB, capability=mount("xfs"))
+    path = thin_pools.publish(volume, "node-a", capability=mount("xfs"))
+    thin_pools.nodes["node-a"].write(path / "file", b"striped")
+    thin_pools.unpublish(volume, "node-a")
+    path = thin_pools.publish(volume, "node-b", capability=mount("xfs"))
+    assert thin_pools.nodes["node-b"].read(path / "file") == b"striped"
+    thin_pools.unpublish(volume, "node-b")
+
+
 def test_a_pod_cannot_write_more_than_its_volume_has(thin_pools):
     """What a pod may write is bounded by its volume, not by the pool."""
     node = thin_pools.nodes["node-a"]

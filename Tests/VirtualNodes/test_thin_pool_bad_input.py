@@ -24,6 +24,7 @@ def start(cluster, pool, first="true"):
 @pytest.mark.parametrize("serial, reason", [
     ("system", "is mounted at /mnt/system"),
     ("small", "is too small"),
+    ("locked", "takes no writes"),
     # Two pools that want the same drive.
     ("thin-0", f"belongs to the volume group '{ThinPools.GROUP}'"),
 ])
@@ -31,6 +32,59 @@ def test_the_plugin_ends_where_a_drive_cannot_be_used(thin_pools, serial, reason
     device = thin_pools.nodes["node-a"].device(serial)
     status, words = start(thin_pools, f"volumeGroup=other,drives={device},create=true")
     assert status != 0 and f"the drive {device} cannot be used: it {reason}" in words, words
+
+
+def test_a_drive_that_takes_no_writes_costs_the_others_nothing(thin_pools):
+    """LVM would put its label on the first, and fail at the second."""
+    node = thin_pools.nodes["node-a"]
+    spare, locked = node.device("pool-3"), node.device("locked")
+    status, words = start(thin_pools, f"volumeGroup=other,drives={spare}:{locked},create=true")
+    assert status != 0 and f"the drive {locked} cannot be used" in words, words
+    assert node.run("blkid", "-p", spare, check=False).status == 2
+
+
+@pytest.fixture
+def spare_pool(thin_pools):
+    """A pool of one drive, with volumes in it; yields where its metadata are on the drive. It is not active."""
+    node = thin_pools.nodes["node-a"]
+    drive = node.device("pool-3")
+    tags = ["--addtag", "perssd"]
+    lvm(node, "vgcreate", *tags, "--addtag", "perssd.format=1", "--addtag", "perssd.pool=default", "spare", drive)
+    try:
+        lvm(node, "lvcreate", "--yes", "--type", "thin-pool", "--size", "256m", "--poolmetadatasize", "4m", *tags,
+            "--addtag", "perssd.kind=pool", "--name", "perssd", "spare")
+        # Two, as LVM takes metadata that are one change behind for those of a command that was killed.
+        for name in ("first", "second"):
+            lvm(node, "lvcreate", "--yes", "--virtualsize", "64m", "--thinpool", "spare/perssd", "--name", name, "spare")
+        lvm(node, "vgchange", "--activate", "n", "spare")
+        extents = lvm(node, "lvs", "-a", "--noheadings", "-o", "seg_pe_ranges", "spare/perssd_tmeta").text
+        start_of_extents = lvm(node, "pvs", "--noheadings", "--nosuffix", "--units", "b", "-o", "pe_start", drive).text
+        extent = int(extents.strip().rsplit(":", 1)[1].split("-")[0])
+        yield drive, int(start_of_extents) + extent * (4 << 20)
+    finally:
+        lvm(node, "vgchange", "--activate", "n", "spare", check=False)
+        # vgremove wants the pool in order.
+        lvm(node, "pvremove", "--force", "--force", "--yes", drive)
+
+
+@pytest.mark.parametrize("block, contents", [
+    # The trees of the pool.
+    (1, b"\xa5" * 15 * 4096),
+    # Its superblock: the kernel would make a new one.
+    (0, bytes(4096)),
+], ids=["damaged", "zeroed"])
+def test_a_pool_that_needs_repair_is_for_an_operator(thin_pools, spare_pool, block, contents):
+    node = thin_pools.nodes["node-a"]
+    drive, place = spare_pool
+    node.write(drive, contents, offset=place + block * 4096)
+    before = lvm(node, "vgs", "--noheadings", "-o", "vg_seqno,lv_count", "spare").text
+    status, words = start(thin_pools, "volumeGroup=spare")
+    assert status != 0 and "lvconvert --repair" in words and "spare" in words, words
+    assert lvm(node, "vgs", "--noheadings", "-o", "vg_seqno,lv_count", "spare").text == before
+    if block:
+        kept = node.run("dd", f"if={drive}", "bs=4096", f"skip={place // 4096 + block}", "count=15").out
+        assert kept == contents
+    assert node.run("ls", "/dev/mapper").text.count("spare-") == 0
 
 
 def test_two_pools_cannot_have_one_volume_group(thin_pools):

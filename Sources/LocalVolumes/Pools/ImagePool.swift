@@ -119,8 +119,31 @@ public final class ImagePool: VolumePool {
     /// What the file system has left beyond the reserve.
     private func availableBytes() throws -> UInt64 {
         let stats = try FileSystemStats(of: directory.root)
-        let reserve = options.reserve ?? min(stats.totalBytes / 20, 16 << 30)
+        let reserve = reserve(stats)
         return stats.availableBytes > reserve ? stats.availableBytes - reserve : 0
+    }
+
+    private func reserve(_ stats: FileSystemStats) -> UInt64 {
+        options.reserve ?? min(stats.totalBytes / 20, 16 << 30)
+    }
+
+    public func shortage() async throws -> PerSSDError? {
+        try books.withLock { try Self.requireRecovered($0) }
+        return try await BlockingPool.shared.run {
+            if try self.isShort() { try self.makeRoom() }
+            guard try self.isShort() else { return nil }
+            let left = try FileSystemStats(of: self.directory.root).availableBytes
+            return PerSSDError(
+                .resourceExhausted,
+                "the file system of the pool's directory \(self.directory.root) has \(left) bytes left",
+                remedy: "make room in it, or let pods end: once it is full, writes fail")
+        }
+    }
+
+    /// Others may use the reserve; that little is left of it is what hurts.
+    private func isShort() throws -> Bool {
+        let stats = try FileSystemStats(of: directory.root)
+        return stats.availableBytes <= reserve(stats) / 4
     }
 
     /// Lets bases go, the largest first, until there is room for every copy to be written in full while it shares nothing

@@ -23,6 +23,11 @@ public protocol VolumePool: Sendable {
     /// Fails, saying why, where the pool cannot be used: for Probe.
     func check() async throws
 
+    /// Looks how much room there really is, whoever took it, and lets bases go where it is too little.
+    ///
+    /// - Returns: what is short all the same, and what to do; nil where what is written has room.
+    func shortage() async throws -> PerSSDError?
+
     /// Finds what is there after a start: local copies with their records and devices. What a kill left half made, and
     /// no record calls a local copy (a temporary file, a loop device without one, a cut nobody wants), is removed.
     func recover() async throws -> [LocalCopy]

@@ -1,6 +1,7 @@
 import Commands
 import DeviceTestSupport
 import Errors
+import Foundation
 import LinuxSystem
 import SystemPackage
 import Testing
@@ -67,32 +68,77 @@ import Testing
         #expect(!matching.matches(disk))
     }
 
-    @Test(arguments: [
-        ("/dev/nvme7n1", "", "belongs to the volume group 'other'"),
-        ("", "nvme7n1p1", "has partitions, such as nvme7n1p1"), ("", "dm-1", "is used by the device dm-1"),
-        ("", "ro", "is write-protected"), ("", "small", "is too small"), ("", "swap", "is used as swap"),
-        ("", "signature", "has a signature: xfs"),
-    ])
-    func aDriveThatCarriesSomethingIsRefused(device: String, state: String, reason: String) async throws {
+    enum Trouble: String, CaseIterable {
+        case group, partition, holder, mount, swap, signature, held
+        // What somebody would lose is above.
+        case readOnly, small, faulty
+    }
+
+    /// On a loop device in place of a drive. One that is too small besides is refused for what somebody would lose.
+    @Test(arguments: Trouble.allCases, [false, true])
+    func aDriveThatCarriesSomethingIsRefused(trouble: Trouble, isAlsoSmall: Bool) async throws {
         try await Scratch.with { scratch in
+            let image = try scratch.makeImage("drive", size: 64 << 20)
+            if trouble == .mount { try scratch.run("mkfs.ext4", ["-q", image.string]) }
+            let loop = try LoopDevice.attach(image, readOnly: trouble == .faulty)
+            let name = try #require(loop.path.lastComponent).string
             let swaps = scratch.appending("swaps")
-            let line = "Filename\tType\n" + (state == "swap" ? "/dev/nvme7n1 partition 1 0 -2\n" : "")
+            let line = "Filename\tType\n" + (trouble == .swap ? "\(loop.path) partition 1 0 -2\n" : "")
             try DurableFile.write(Array(line.utf8), to: swaps)
             let runner = FakeRunner { _ in
                 answered(
-                    state == "signature"
-                        ? #"{"signatures": [{"device":"nvme7n1", "offset":"0x0", "type":"xfs", "uuid":"u", "label":null}]}"#
+                    trouble == .signature
+                        ? #"{"signatures": [{"device":"d", "offset":"0x0", "type":"xfs", "uuid":"u", "label":null}]}"#
                         : "")
             }
+            let isSmall = isAlsoSmall || trouble == .small
             let drive = Drive(
-                name: "nvme7n1", number: DeviceNumber(major: 259, minor: 99),
-                sizeBytes: state == "small" ? 1 << 20 : 1 << 40, model: "", serial: "", isRotational: false,
-                isReadOnly: state == "ro", partitions: state.contains("p1") ? [state] : [],
-                holders: state == "dm-1" ? [state] : [])
+                name: name, number: try BlockDevice.number(of: loop.path), sizeBytes: isSmall ? 1 << 20 : 1 << 40,
+                model: "", serial: "", isRotational: false, isReadOnly: trouble == .readOnly,
+                partitions: trouble == .partition ? [name + "p1"] : [], holders: trouble == .holder ? ["dm-1"] : [])
             let chooser = DriveChooser(tools: try LVMTools(runner: runner), logger: { _ in }, swaps: swaps)
-            let groups = [PhysicalVolume(device: device, group: "other", freeBytes: 0)]
-            let found = try await chooser.refusal(of: drive, groups)
+            if trouble == .mount {
+                try scratch.run("mount", [loop.path.string, try scratch.makeDirectory("mounted").string])
+            }
+            let ofGroup = trouble == .group ? loop.path.string : "/dev/other"
+            let groups = [PhysicalVolume(device: ofGroup, group: "other", freeBytes: 0)]
+            let found: String?
+            if trouble == .held {
+                let holder = try OpenFile(loop.path, O_RDONLY | O_EXCL)
+                found = try await chooser.refusal(of: drive, groups)
+                #expect(try holder.status().kind == .blockDevice)
+            } else {
+                found = try await chooser.refusal(of: drive, groups)
+            }
+            let reason =
+                switch trouble {
+                case .group: "belongs to the volume group 'other'"
+                case .partition: "has partitions, such as \(name)p1"
+                case .holder: "is used by the device dm-1"
+                case .mount: "is mounted at \(scratch.path)/mounted"
+                case .swap: "is used as swap"
+                case .signature: "has a signature: xfs"
+                case .held: "is in use"
+                case .readOnly: "is write-protected"
+                case .small: "is too small"
+                case .faulty: isAlsoSmall ? "is too small" : "takes no writes"
+                }
             #expect(found?.hasPrefix(reason) == true, "\(found ?? "no refusal")")
+        }
+    }
+
+    @Test func aDriveThatCarriesNothingIsTakenAndStaysAsItIs() async throws {
+        try await Scratch.with { scratch in
+            let image = try scratch.makeImage("drive", size: 64 << 20)
+            let loop = try LoopDevice.attach(image)
+            try write([1, 2, 3], to: loop.path)
+            let drive = Drive(
+                name: try #require(loop.path.lastComponent).string, number: try BlockDevice.number(of: loop.path),
+                sizeBytes: 1 << 40, model: "", serial: "", isRotational: false, isReadOnly: false, partitions: [],
+                holders: [])
+            let chooser = DriveChooser(tools: try LVMTools(runner: FakeRunner { _ in answered() }), logger: { _ in })
+            #expect(try await chooser.refusal(of: drive, []) == nil)
+            #expect(try read(loop.path, count: 4) == [1, 2, 3, 0])
         }
     }
 

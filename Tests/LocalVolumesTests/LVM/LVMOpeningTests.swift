@@ -128,6 +128,10 @@ import Testing
             "  thin-pool: Required device-mapper target(s) not detected in your kernel.\n  /dev/mapper/control: open failed",
             .failedPrecondition, "modprobe"
         ),
+        (
+            "  Thin pool g-perssd-tpool (254:2) transaction_id is 0, while expected 18.", .failedPrecondition,
+            "lvconvert --repair"
+        ),
         ("  Cannot change VG g while PVs are missing.", .unavailable, "vgreduce --removemissing"),
         ("  something else", .internal, ""),
     ])

@@ -103,9 +103,33 @@ import Testing
         var short = state
         short.pool.metadataPercent = 80
         #expect(short.freeBytes(overcommit: 1) == 0)
-        var full = state
+    }
+
+    @Test func aPoolThatCouldFillUpIsShortFromAMarginOn() throws {
+        var full = try state([copy("a", size: 10 * Self.gibibyte), copy("b", size: 85 * Self.gibibyte)])
         full.pool.dataPercent = 95
-        #expect(full.freeBytes(overcommit: 2) == 0)
+        // What was promised may be written.
+        #expect(full.shortage(group: "g") == nil)
+        let (cut, base) = (LVMTags.Meaning.cut(volume: "a"), LVMTags.Meaning.base(volume: "a", generation: 1))
+        let more: [LogicalVolume] = [
+            volume("theirs", ["backup"], id: 7, size: 6 * Self.gibibyte),
+            volume("cut", LVMTags.encode(cut), id: 8, size: 10 * Self.gibibyte, data: 60),
+            volume("base", LVMTags.encode(base), id: 9, size: 10 * Self.gibibyte, data: 60),
+        ]
+        for one in more {
+            var state = try state([copy("a", size: 10 * Self.gibibyte), copy("b", size: 85 * Self.gibibyte), one])
+            state.pool.dataPercent = 94.9
+            #expect(state.shortage(group: "g") == nil)
+            state.pool.dataPercent = 95
+            let shortage = state.shortage(group: "g")
+            #expect(shortage?.code == .resourceExhausted && shortage?.message.contains("95.0 % full") == true)
+            #expect(shortage?.remedy?.contains("vgextend") == true)
+            #expect(state.freeBytes(overcommit: 2) == 0)
+            #expect(state.dispensableBases(overcommit: 2).count == (one.name == "base" ? 1 : 0))
+        }
+        var short = full
+        short.pool.metadataPercent = 80
+        #expect(short.shortage(group: "g")?.remedy?.contains("--poolmetadatasize") == true)
     }
 
     @Test func basesGoTheLargestFirstWhenTheRoomGoes() throws {

@@ -1,3 +1,4 @@
+import Blocking
 import Commands
 import Errors
 import Foundation
@@ -155,7 +156,8 @@ struct DriveChooser: Sendable {
         return chosen
     }
 
-    /// Why the drive may not be taken, after "it"; nil where it carries nothing.
+    /// Why the drive may not be taken, after "it"; nil where it carries nothing. What somebody would lose comes before what
+    /// the drive cannot do.
     func refusal(of drive: Drive, _ groups: [PhysicalVolume]) async throws -> String? {
         if let group = groups.first(where: { FilePath($0.device).lastComponent?.string == drive.name }) {
             return group.group.isEmpty
@@ -163,10 +165,6 @@ struct DriveChooser: Sendable {
         }
         if let partition = drive.partitions.first { return "has partitions, such as \(partition)" }
         if let holder = drive.holders.first { return "is used by the device \(holder)" }
-        if drive.isReadOnly { return "is write-protected" }
-        if drive.sizeBytes < Drive.smallest {
-            return "is too small: it has \(drive.sizeBytes) bytes, and \(Drive.smallest) are the least"
-        }
         if let mount = try MountTable.current().entries.first(where: { $0.device == drive.number }) {
             return "is mounted at \(mount.mountPoint)"
         }
@@ -175,6 +173,15 @@ struct DriveChooser: Sendable {
         if let type = try Self.signature(output.standardOutput) { return "has a signature: \(type)" }
         // A file system that is mounted elsewhere (another mount namespace), a RAID that is being put together.
         if try BlockDevice.isHeld(drive.path) { return "is in use" }
+        if drive.isReadOnly { return "is write-protected" }
+        if drive.sizeBytes < Drive.smallest {
+            return "is too small: it has \(drive.sizeBytes) bytes, and \(Drive.smallest) are the least"
+        }
+        // LVM would find out halfway, with its label on the drives before this one.
+        do { try await BlockingPool.shared.run { try BlockDevice.probeWriting(drive.path) } } catch {
+            return "takes no writes, as a drive that fails or is write-protected (look in dmesg): "
+                + "\(PerSSDError(wrapping: error))"
+        }
         return nil
     }
 

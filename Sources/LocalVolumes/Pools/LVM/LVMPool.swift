@@ -118,6 +118,15 @@ public final class LVMPool: VolumePool {
         }
     }
 
+    public func shortage() async throws -> PerSSDError? {
+        try books.withLock { try Self.requireRecovered($0) }
+        return try await alone { state in
+            await self.makeRoom(state)
+            guard state.shortage(group: self.group) != nil else { return nil }
+            return try await self.state().shortage(group: self.group)
+        }
+    }
+
     /// Lets bases go where the pool is short of room, or would be with `bytes` more.
     func makeRoom(_ state: ThinPoolState, for bytes: UInt64 = 0) async {
         for base in state.dispensableBases(overcommit: options.overcommit, adding: bytes) {
@@ -233,12 +242,7 @@ public final class LVMPool: VolumePool {
     }
 
     private func require(_ bytes: UInt64, for volume: String, _ state: ThinPoolState) throws {
-        if state.isShortOfMetadata {
-            throw PerSSDError(
-                .resourceExhausted,
-                "the metadata of the thin pool \(group)/\(state.pool.name) is \(state.pool.metadataPercent ?? 0) % full",
-                remedy: "enlarge it with lvextend --poolmetadatasize, or remove volumes")
-        }
+        if let shortage = state.shortage(group: group) { throw shortage }
         let free = state.freeBytes(overcommit: options.overcommit)
         guard bytes <= free else {
             let total = state.totalBytes(overcommit: options.overcommit)

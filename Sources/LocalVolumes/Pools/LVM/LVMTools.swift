@@ -80,7 +80,10 @@ struct LVMTools: Sendable {
             return PerSSDError(
                 .failedPrecondition, what, remedy: "let what uses it end: unmount it, or close it", cause: failure)
         }
-        if words.contains("anual repair required") || words.contains("needs_check") || words.contains("Check of pool") {
+        // Where the first bytes of the metadata are zeros, the kernel takes them for new, and the count of changes is off.
+        if words.contains("anual repair required") || words.contains("needs_check") || words.contains("Check of pool")
+            || words.contains("transaction_id is")
+        {
             return PerSSDError(.failedPrecondition, what, remedy: repairRemedy, cause: failure)
         }
         if words.contains("while PVs are missing") {

@@ -101,8 +101,33 @@ struct ThinPoolState: Sendable {
 
     var isShortOfMetadata: Bool { (pool.metadataPercent ?? 0) >= Self.metadataLimit }
 
-    /// Whether the margin itself is being written, which takes an overcommit factor, or snapshots of volumes that change.
-    var isShortOfData: Bool { pool.dataPercent.map { $0 >= 95 } ?? false }
+    /// How full of data a pool may be that could fill up, in percent.
+    static let dataLimit = 95.0
+
+    /// Whether the pool could fill up, and is about to. A pool whose volumes can all be full at once is never short: what is
+    /// promised may be written. It takes an overcommit factor, snapshots of volumes that change, or somebody else's volumes.
+    var isShortOfData: Bool {
+        guard let percent = pool.dataPercent, percent >= Self.dataLimit else { return false }
+        let snapshots = cuts.values.joined().map(\.mappedBytes) + bases.values.joined().map(\.volume.mappedBytes)
+        return snapshots.reduce(promisedBytes, +) > pool.sizeBytes
+    }
+
+    /// What is short, and what to do; nil where the margins are whole.
+    func shortage(group: String) -> PerSSDError? {
+        if isShortOfMetadata {
+            return PerSSDError(
+                .resourceExhausted,
+                "the metadata of the thin pool \(group)/\(pool.name) is \(pool.metadataPercent ?? 0) % full",
+                remedy: "enlarge it with lvextend --poolmetadatasize, or remove volumes")
+        }
+        guard isShortOfData else { return nil }
+        return PerSSDError(
+            .resourceExhausted,
+            "the thin pool \(group)/\(pool.name) is \(pool.dataPercent ?? 0) % full, and its volumes may "
+                + "write more than is left",
+            remedy: "give the volume group a drive (vgextend) and the pool its room (lvextend), let pods end, or "
+                + "remove what others made in it: once it is full, writes fail")
+    }
 
     func totalBytes(overcommit: Double) -> UInt64 {
         let bytes = Double(pool.sizeBytes - margin) * overcommit
