@@ -178,6 +178,9 @@ extension LocalVolumeWork {
             var grows = false
             if try await publisher.stagedPath(of: volume.rawValue) == nil {
                 try await environment.fileSystems.prepareForMount(kind, on: device)
+                if !options.isReadOnly, isFreshClone {
+                    try await environment.fileSystems.renewUUID(of: kind, on: device)
+                }
                 if !options.isReadOnly { grows = try await environment.fileSystems.canGrow(kind, on: device) }
             }
             // The volume was expanded since its file system was made, or last grew. ext4 can do it now, the others mounted.
@@ -189,6 +192,11 @@ extension LocalVolumeWork {
         case .block:
             try await publisher.publishDevice(device, at: publication.path, readOnly: publication.isReadOnly)
         }
+    }
+
+    /// Whether nothing but its origin has ever been committed: the copy may have a twin on this node.
+    private var isFreshClone: Bool {
+        memory.withLock { $0.head?.value.newest.map { $0.volume != volume } ?? false }
     }
 
     func unpublish(path: String, isLast: Bool) async throws {

@@ -146,6 +146,21 @@ public struct FileSystems: Sendable {
                 acceptedExitCodes: [0, 1]))
     }
 
+    /// Gives an unmounted file system another UUID, where one device with it on a machine is all that the kernel stands: btrfs
+    /// before Linux 6.7. For a clone, before it is first written.
+    ///
+    /// A kill in the middle leaves the old UUID or another new one.
+    public func renewUUID(of kind: FileSystemKind, on device: FilePath) async throws {
+        guard kind == .btrfs else { return }
+        do {
+            // In the superblock alone (btrfstune(8), -m); without -f it would ask.
+            _ = try await runner.run(Command("btrfstune", ["-f", "-m", device.string], timeout: .seconds(600)))
+        } catch let error as PerSSDError {
+            throw error.during("could not give the btrfs of \(device) a UUID of its own")
+        }
+        try await BlockingPool.shared.run { try BlockDevice.flush(device) }
+    }
+
     /// Makes the file system as large as its device, which has grown; fine where it is so already.
     ///
     /// - Parameter mountPoint: where it is mounted, or nil. Unmounted ext4 is checked first; the others grow only mounted.
