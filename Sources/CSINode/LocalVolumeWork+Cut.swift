@@ -1,5 +1,7 @@
+import Blocking
 import Errors
 import Foundation
+import LinuxSystem
 import LocalVolumes
 import Persistence
 import Units
@@ -22,13 +24,16 @@ extension LocalVolumeWork {
             return memory.snapshotsWanted
         }
         let cut = try await pool.cut(volume.rawValue)
+        memory.withLock { ($0.lastCut, $0.writtenAtCut) = (.now, nil) }
         return MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted())
     }
 
     func cut() async throws {
         do {
             let made = try await note(try await cutWhilePublished())
-            memory.withLock { $0.cut = made }
+            // What the freeze itself wrote is no reason for another checkpoint.
+            let written = try? await writtenSectors()
+            memory.withLock { ($0.cut, $0.writtenAtCut) = (made, written) }
         } catch {
             forgetSnapshots()
             throw PerSSDError(wrapping: error, during: "cannot cut volume \(volume) while it is published")
@@ -63,6 +68,36 @@ extension LocalVolumeWork {
             _ = try await environment.publisher.trim(volume.rawValue)
         } catch {
             environment.logger.debug("cannot trim: \(error)", metadata: ["volume": "\(volume)"])
+        }
+    }
+
+    // MARK: Checkpoints
+
+    /// Whether it is time for a checkpoint of the published volume, and there is anything to keep.
+    func isCheckpointDue() async -> Bool {
+        guard copy?.state == .dirty, (try? pool.cutsAreInstant) == true,
+            let seconds = try? await volumeRecord().parameters.checkpointInterval
+        else { return false }
+        // Found published at the plugin's start, it is as if it had been opened then.
+        let last = memory.withLock { memory -> ContinuousClock.Instant in
+            if memory.lastCut == nil { memory.lastCut = .now }
+            return memory.lastCut!
+        }
+        guard .now - last >= .seconds(seconds) else { return false }
+        guard let before = memory.withLock({ $0.writtenAtCut }) else { return true }
+        guard let now = try? await writtenSectors() else { return true }
+        return now != before
+    }
+
+    /// What has been written to the device, with all that was still on its way there.
+    private func writtenSectors() async throws -> UInt64? {
+        guard let device = memory.withLock({ $0.device }) else { return nil }
+        if try await environment.publisher.stagedPath(of: volume.rawValue) != nil {
+            try await environment.publisher.sync(volume.rawValue)
+        }
+        return try await BlockingPool.shared.run {
+            try BlockDevice.flush(device)
+            return try BlockDevice.writtenSectors(device)
         }
     }
 

@@ -47,6 +47,7 @@ extension LocalVolumeWork {
                 if copy?.state == .dirty { try await removeCopy() }
                 continue
             }
+            memory.withLock { if $0.lastCut == nil || isFirst { ($0.lastCut, $0.writtenAtCut) = (.now, nil) } }
             try await update { [now = environment.now] in
                 $0.state = .dirty
                 $0.epoch = head.value.epoch

@@ -29,6 +29,10 @@ final class LocalVolumeWork: VolumeWork {
         /// Snapshots that wait for a cut, and those whose cut was made and is not committed.
         var snapshotsWanted: Set<SnapshotID> = []
         var snapshotsCut: Set<SnapshotID> = []
+        /// When the volume was last cut or opened, for the next checkpoint.
+        var lastCut: ContinuousClock.Instant?
+        /// What had been written to the device, in sectors, right after it was last cut under a pod.
+        var writtenAtCut: UInt64?
         /// What the volume is; of an incarnation, only the capacity changes, which is never taken from here.
         var volume: VolumeRecord?
         /// The head as this node last wrote or read it.

@@ -21,6 +21,7 @@ public final class NodePlugin: Sendable {
     let health: PluginHealth
     let storeWatch: StoreWatch
     let poolWatch: PoolWatch
+    let checkpoints: Checkpoints
 
     /// - Parameters:
     ///   - pools: one or more, each with a name of its own.
@@ -55,6 +56,7 @@ public final class NodePlugin: Sendable {
             node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
             logger: logger, poolChanged: { reporter.poolChanged() })
         self.volumes = volumes
+        checkpoints = Checkpoints(volumes: volumes, pause: .seconds(2), logger: logger)
         poolWatch = PoolWatch(
             pools: pools, interval: watchInterval, logger: logger, changed: { reporter.poolChanged() },
             relieve: { try await volumes.relieve($0) })
@@ -72,8 +74,9 @@ public final class NodePlugin: Sendable {
     /// Keeps this node's record fresh, and its pools from filling up, until the task is cancelled.
     public func run() async {
         async let watching: Void = poolWatch.run()
+        async let checkpointing: Void = checkpoints.run()
         await reporter.run { [volumes] in try await volumes.poolReports() }
-        await watching
+        _ = await (watching, checkpointing)
     }
 
     /// Does what a snapshot's record asks of this node: cuts the volume and commits that. Returns when the cut is made; the

@@ -136,6 +136,15 @@ actor NodeVolumes {
         return entry.work.copy?.sizeBytes ?? 0
     }
 
+    /// The published volumes whose next checkpoint is due.
+    func dueForCheckpoint() async -> [(id: VolumeID, actor: VolumeActor)] {
+        var due: [(id: VolumeID, actor: VolumeActor)] = []
+        for (id, entry) in volumes where await !entry.actor.targets.isEmpty {
+            if await entry.work.isCheckpointDue() { due.append((id, entry.actor)) }
+        }
+        return due
+    }
+
     /// Cuts a volume for a snapshot, and goes on to commit what was cut. Returns when the cut is made, or is by an earlier
     /// call.
     ///

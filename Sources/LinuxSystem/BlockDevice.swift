@@ -29,6 +29,19 @@ public enum BlockDevice {
         try OpenFile(path, O_RDONLY).sync()
     }
 
+    /// How much has been written to the device since it was made, in sectors of 512 bytes; it says whether anything was
+    /// (Documentation/block/stat.rst of Linux).
+    public static func writtenSectors(_ path: FilePath) throws -> UInt64 {
+        let number = try number(of: path)
+        let statistics = FilePath("/sys/dev/block/\(number.major):\(number.minor)/stat")
+        let text = String(decoding: try DurableFile.read(statistics, limit: 4096) ?? [], as: UTF8.self)
+        let fields = text.split(separator: " ")
+        guard fields.count > 6, let sectors = UInt64(fields[6]) else {
+            throw PerSSDError(.unavailable, "\(statistics) does not tell what was written to \(path)")
+        }
+        return sectors
+    }
+
     /// Reads the first bytes from the device itself, past the page cache.
     ///
     /// - Throws: what the device says where it has failed or is gone.

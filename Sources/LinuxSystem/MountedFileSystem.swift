@@ -25,6 +25,12 @@ public enum MountedFileSystem {
         }
     }
 
+    /// Writes out what is in memory (syncfs(2)).
+    public static func sync(_ mountPoint: FilePath) throws {
+        let root = try OpenFile(mountPoint, O_RDONLY | O_DIRECTORY)
+        try systemCall("sync the file system at \(mountPoint)") { clinux_sync_file_system(root.descriptor) }
+    }
+
     /// Gives the space of what was deleted back to the device.
     ///
     /// - Returns: the bytes given back; 0 where the device takes none.
@@ -32,9 +38,7 @@ public enum MountedFileSystem {
         let root = try OpenFile(mountPoint, O_RDONLY | O_DIRECTORY)
         var bytes: UInt64 = 0
         // ext4 has what was deleted back only once its journal says so.
-        try systemCall("sync the file system at \(mountPoint)") {
-            clinux_sync_file_system(root.descriptor)
-        }
+        try systemCall("sync the file system at \(mountPoint)") { clinux_sync_file_system(root.descriptor) }
         do {
             try systemCall("trim the file system at \(mountPoint)") { clinux_trim(root.descriptor, &bytes) }
         } catch let error as PerSSDError where error.errno == .notSupported || error.errno == .notSupportedOnSocket {

@@ -57,6 +57,38 @@ import Testing
         }
     }
 
+    @Test func checkpointsAreMadeAtIntervalsWhileThereIsSomethingToKeep() async throws {
+        try await Scratch.with { scratch in
+            let harness = try await NodeHarness()
+            let volume = try await harness.volume("interval", parameters: ["checkpointInterval": "10s"])
+            let xfs = try scratch.makeFileSystem("xfs", "xfs", size: 1 << 30)
+            let node = try await harness.node("a", pool: xfs.appending("pool"))
+            let path = try await node.publish(volume)
+            func newest() async throws -> UInt64 {
+                try await harness.catalog.volume(volume.volume).head.newest?.number ?? 0
+            }
+            /// Looks as often as the plugin does, for longer than the interval.
+            func look(until number: UInt64?) async throws {
+                let end = ContinuousClock.now + .seconds(13)
+                while ContinuousClock.now < end {
+                    if let number, try await newest() >= number { return }
+                    await node.plugin.checkpoints.look()
+                    try await Task.sleep(for: .milliseconds(200))
+                }
+            }
+            try Data("first".utf8).write(to: URL(fileURLWithPath: path + "/first"))
+            try await look(until: 1)
+            #expect(try await newest() == 1)
+            // The pod writes nothing: nothing is made.
+            try await look(until: nil)
+            #expect(try await newest() == 1)
+            try Data("second".utf8).write(to: URL(fileURLWithPath: path + "/second"))
+            try await look(until: 2)
+            #expect(try await newest() == 2)
+            try await node.unpublish(volume)
+        }
+    }
+
     @Test func aPoolThatSharesNoBlocksRefusesToCutUnderAPod() async throws {
         let harness = try await NodeHarness()
         let volume = try await harness.volume("no-reflink")

@@ -50,12 +50,14 @@ import Testing
         let parameters = try VolumeParameters(parsing: [
             "pool": "fast-1", "blockSize": "1Mi", "compressionLevel": "19", "stageOut": "background",
             "nodeLossTimeout": "2h", "inodeRatio": "64Ki", "reservedBlocksPercent": "1", "journalSize": "64Mi",
+            "checkpointInterval": "15m",
         ])
         #expect(
             parameters
                 == VolumeParameters(
                     pool: "fast-1", blockSize: 1 << 20, compressionLevel: 19, stageOut: .background,
-                    nodeLossTimeout: 7200, inodeRatio: 65536, reservedBlocksPercent: 1, journalSize: 64 << 20))
+                    nodeLossTimeout: 7200, inodeRatio: 65536, reservedBlocksPercent: 1, journalSize: 64 << 20,
+                    checkpointInterval: 900))
     }
 
     @Test(arguments: [
@@ -65,7 +67,7 @@ import Testing
         ("compressionLevel", "0"), ("compressionLevel", "20"), ("compressionLevel", "fast"),
         ("compressionLevel", "1.5"), ("stageOut", "onunpublish"), ("stageOut", ""), ("nodeLossTimeout", "0s"),
         ("nodeLossTimeout", "10"), ("nodeLossTimeout", "169h"), ("nodeLossTimeout", "-5m"),
-        ("nodeLossTimeout", "999ms"),
+        ("nodeLossTimeout", "999ms"), ("checkpointInterval", "9s"), ("checkpointInterval", "169h"),
         ("nodeLossTimeout", "99999999999999999999s"), ("inodeRatio", "4095"), ("inodeRatio", "65Mi"),
         ("inodeRatio", "many"), ("reservedBlocksPercent", "51"), ("reservedBlocksPercent", "-1"),
         ("reservedBlocksPercent", "5%"), ("journalSize", "3Mi"), ("journalSize", "2Gi"), ("journalSize", "5000000"),
@@ -79,7 +81,7 @@ import Testing
     @Test func unknownKeysAreRefusedWithTheKnownOnes() {
         expectRefusal(
             .invalidArgument, "'Pool'",
-            "blockSize, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, reservedBlocksPercent, stageOut"
+            "blockSize, checkpointInterval, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, reservedBlocksPercent, stageOut"
         ) { _ = try VolumeParameters(parsing: ["Pool": "fast"]) }
     }
 

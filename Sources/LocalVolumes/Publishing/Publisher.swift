@@ -330,6 +330,12 @@ public struct Publisher: Sendable {
         return try result.get()
     }
 
+    /// Writes out what a staged file system has in memory.
+    public func sync(_ volume: String) async throws {
+        let path = try await requireStaged(volume)
+        try await BlockingPool.shared.run { try MountedFileSystem.sync(path) }
+    }
+
     /// Gives the space of deleted files back to the device.
     ///
     /// - Returns: the bytes given back.

@@ -21,6 +21,8 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     /// How long a detach waits for a node that has uncommitted writes and shows no sign of life, in seconds. Then the
     /// lease is revoked.
     public var nodeLossTimeout: Int
+    /// How often what a published volume holds becomes a generation, in seconds; nil for when its last pod has left.
+    public var checkpointInterval: Int?
     /// How the first file system is made, where not as it is by default; see `VolumeParameters+FileSystem.swift`. Not in
     /// records of volumes that say nothing of it.
     public var inodeRatio: UInt64?
@@ -33,7 +35,7 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     public init(
         pool: String = defaultPool, blockSize: Int = 262_144, compressionLevel: Int = 1,
         stageOut: StageOutMode = .onUnpublish, nodeLossTimeout: Int = 600, inodeRatio: UInt64? = nil,
-        reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil
+        reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil, checkpointInterval: Int? = nil
     ) {
         self.pool = pool
         self.blockSize = blockSize
@@ -43,11 +45,12 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         self.inodeRatio = inodeRatio
         self.reservedBlocksPercent = reservedBlocksPercent
         self.journalSize = journalSize
+        self.checkpointInterval = checkpointInterval
     }
 
     /// The keys a StorageClass may have, for errors and documentation.
     public static let knownKeys = [
-        "blockSize", "compressionLevel", "inodeRatio", "journalSize", "nodeLossTimeout", "pool",
+        "blockSize", "checkpointInterval", "compressionLevel", "inodeRatio", "journalSize", "nodeLossTimeout", "pool",
         "reservedBlocksPercent", "stageOut",
     ]
 
@@ -75,6 +78,12 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
                     throw Self.refused(key, value, "a duration from 1s to 168h, such as 10m")
                 }
                 nodeLossTimeout = Int(duration.components.seconds)
+            case "checkpointInterval":
+                guard let duration = Duration(parsing: value), (.seconds(10)...(.seconds(604_800))).contains(duration)
+                else {
+                    throw Self.refused(key, value, "a duration from 10s to 168h, such as 15m")
+                }
+                checkpointInterval = Int(duration.components.seconds)
             case "inodeRatio": inodeRatio = try Self.inodeRatio(value)
             case "reservedBlocksPercent": reservedBlocksPercent = try Self.reservedBlocksPercent(value)
             case "journalSize": journalSize = try Self.journalSize(value)
