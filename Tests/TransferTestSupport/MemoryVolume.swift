@@ -3,7 +3,7 @@ import Persistence
 import Synchronization
 
 /// A volume in memory, as source and as sink; it notes what was done to it.
-public final class MemoryVolume: BlockSource, BlockSink {
+public final class MemoryVolume: BlockSource, ReadableBlockSink {
     private struct State {
         var bytes: [UInt8]
         var reads: [Range<UInt64>] = []

@@ -19,6 +19,11 @@ public struct BlockEntry: Sendable, Hashable {
     /// All that must be read to have the block.
     public var pieces: [Piece] { [base] + patches }
 
+    /// Whether `old` with further patches on it is this: then whoever holds that needs the patches alone.
+    func extends(_ old: BlockEntry) -> Bool {
+        base == old.base && patches.count > old.patches.count && patches.starts(with: old.patches)
+    }
+
     var storedBytes: UInt64 { patches.reduce(UInt64(base.storedLength)) { $0 + UInt64($1.storedLength) } }
 }
 

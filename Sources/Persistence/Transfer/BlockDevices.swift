@@ -25,6 +25,12 @@ public protocol BlockSink: Sendable {
     func flush() throws
 }
 
+/// A sink whose own contents a restore may build upon.
+public protocol ReadableBlockSink: BlockSink {
+    /// Fills `buffer` with the bytes from `offset`. The range lies within `sizeBytes`.
+    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws
+}
+
 /// What a stage-out has to look at.
 public enum ChangedRanges: Sendable, Equatable {
     /// Nobody knows what changed: read all that is allocated, and compare by hash with the parent.

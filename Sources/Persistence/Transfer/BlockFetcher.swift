@@ -7,6 +7,11 @@ struct FetchBatch: Sendable {
     struct Block: Sendable {
         var number: UInt64
         var entry: BlockEntry
+        /// How many of the entry's patches are in what the sink holds of the block; nil where it holds nothing of use.
+        var held: Int?
+
+        /// What has to be read to have the block.
+        var pieces: [Piece] { held.map { Array(entry.patches[$0...]) } ?? entry.pieces }
     }
     struct PackRange: Sendable, Hashable {
         var pack: PackID
@@ -29,29 +34,33 @@ enum FetchPlan {
     /// Bytes nobody asked for that are read along, rather than making another request.
     static let tolerableGap: UInt64 = 128 << 10
 
-    /// Blocks that are stored whole are taken in the order of their packs, so that what lies together is read at once; those
-    /// with patches in the order of the volume.
+    /// Blocks that are stored whole, and those that a patch brings up to date, are taken in the order of their packs, so that
+    /// what lies together is read at once; those of which a base and patches are needed in the order of the volume.
     static func batches(_ blocks: [FetchBatch.Block]) -> [FetchBatch] {
-        var whole = blocks.filter { $0.entry.patches.isEmpty }
-        whole.sort { a, b in
-            let (a, b) = (a.entry.base, b.entry.base)
+        let whole = blocks.filter { $0.entry.patches.isEmpty }
+        let held = blocks.filter { $0.held != nil }
+        let patched = blocks.filter { !$0.entry.patches.isEmpty && $0.held == nil }
+        return group(byPack(whole)) + group(byPack(held)) + group(patched)
+    }
+
+    private static func byPack(_ blocks: [FetchBatch.Block]) -> [FetchBatch.Block] {
+        blocks.sorted { a, b in
+            guard let a = a.pieces.last, let b = b.pieces.last else { return false }
             return a.pack == b.pack ? a.offset < b.offset : a.pack.precedes(b.pack)
         }
-        let patched = blocks.filter { !$0.entry.patches.isEmpty }
-        return group(whole) + group(patched)
     }
 
     private static func group(_ blocks: [FetchBatch.Block]) -> [FetchBatch] {
         var batches: [FetchBatch] = []
         var current = FetchBatch(blocks: [], ranges: [])
         for block in blocks {
-            let ranges = coalesce(current.ranges + block.entry.pieces.map { .init(pack: $0.pack, range: $0.range) })
+            let ranges = coalesce(current.ranges + block.pieces.map { .init(pack: $0.pack, range: $0.range) })
             let total = ranges.reduce(0) { $0 + UInt64($1.range.count) }
             if !current.blocks.isEmpty, total > maximumRead || ranges.count > 8 {
                 batches.append(current)
                 current = FetchBatch(
                     blocks: [block],
-                    ranges: coalesce(block.entry.pieces.map { .init(pack: $0.pack, range: $0.range) }))
+                    ranges: coalesce(block.pieces.map { .init(pack: $0.pack, range: $0.range) }))
             } else {
                 current.blocks.append(block)
                 current.ranges = ranges
@@ -85,6 +94,8 @@ struct BlockFetcher: Sendable {
     let blockSize: BlockSize
     let benches: WorkBenches
     let fetches: AsyncLimiter
+    /// Reads what the sink holds of a block; for blocks that say so.
+    var held: (@Sendable (UInt64, UnsafeMutableRawBufferPointer) throws -> Void)?
 
     /// Brings the plain bytes of a batch's blocks to `deliver`, in no certain order. The bytes are good while it runs, page
     /// aligned, and verified against the block's digest.
@@ -132,9 +143,13 @@ struct BlockFetcher: Sendable {
         let plain = UnsafeMutableRawBufferPointer(rebasing: bench.plain.bytes[..<blockSize.bytes])
         let extent = block.number..<block.number + 1
         let entry = block.entry
-        try decode(entry.base, from: fetched, into: plain, for: extent, on: bench)
+        if block.held != nil, let held {
+            try held(block.number, plain)
+        } else {
+            try decode(entry.base, from: fetched, into: plain, for: extent, on: bench)
+        }
         guard !entry.patches.isEmpty else { return UnsafeRawBufferPointer(plain) }
-        for patch in entry.patches {
+        for patch in entry.patches[(block.held ?? 0)...] {
             guard Int(patch.plainLength) <= bench.scratch.bytes.count else {
                 let cause = PerSSDError(.corrupt, "a patch of \(patch.plainLength) bytes is too long for a block")
                 throw PieceReader.damaged(

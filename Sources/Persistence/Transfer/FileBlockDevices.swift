@@ -27,7 +27,7 @@ public final class FileBlockSource: BlockSource {
 }
 
 /// An image file or a block device as what a restore writes.
-public final class FileBlockSink: BlockSink {
+public final class FileBlockSink: ReadableBlockSink {
     private static let zeros = [UInt8](repeating: 0, count: 1 << 20)
 
     private let file: DeviceFile
@@ -52,6 +52,10 @@ public final class FileBlockSink: BlockSink {
 
     public func write(at offset: UInt64, from buffer: UnsafeRawBufferPointer) throws {
         try file.write(at: offset, from: buffer)
+    }
+
+    public func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
+        try file.read(at: offset, into: buffer)
     }
 
     /// A hole where file system or device can make one that reads as zeros. Else what is zeros already is left alone, which

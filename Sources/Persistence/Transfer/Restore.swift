@@ -83,6 +83,8 @@ private struct RestoreRun: Sendable {
     /// What the sink may hold past the end of the volume, or of the map it has, is made zero.
     let tail: Range<UInt64>
     let fetcher: BlockFetcher
+    /// What the sink holds, where that can be read and may be of use.
+    let held: HeldBlocks?
     let meter: TransferMeter
 
     init(
@@ -101,12 +103,17 @@ private struct RestoreRun: Sendable {
         case .unknown, .map: (baseline, tail) = (.unknown, root.capacityBytes..<sink.sizeBytes)
         }
         let blockBytes = root.blockSize.bytes
+        if case .map = baseline, let sink = sink as? any ReadableBlockSink {
+            held = HeldBlocks(sink: sink, blockSize: root.blockSize)
+        } else {
+            held = nil
+        }
         fetcher = BlockFetcher(
             pieces: PieceReader(store: store, lineage: lineage, meter: meter), blockSize: root.blockSize,
             benches: WorkBenches(
                 count: TransferMemory.workers(options.workers, blockBytes: blockBytes, level: nil),
                 plainBytes: blockBytes, scratchBytes: BlockPatch.maximumLength(root.blockSize)),
-            fetches: AsyncLimiter(options.fetches))
+            fetches: AsyncLimiter(options.fetches), held: held?.read)
     }
 
     func run() async throws {
@@ -127,7 +134,9 @@ private struct RestoreRun: Sendable {
             let changes = new.changes(since: old, at: place, within: place.blocks)
             var zeroed = changes.zeroed
             if case .unknown = baseline { zeroed = new.gaps(at: place, within: place.blocks) }
-            let batches = FetchPlan.batches(changes.written.map { .init(number: $0.block, entry: $0.entry) })
+            var wanted = changes.written.map { FetchBatch.Block(number: $0.block, entry: $0.entry) }
+            if let held { wanted = try await held.find(wanted, old, at: place, benches: fetcher.benches) }
+            let batches = FetchPlan.batches(wanted)
             // How much differs from another map shows on the way; all else is known from the start.
             if case .map = baseline { meter.expect(UInt64(changes.written.count) << UInt64(root.blockSize.log2)) }
             for blocks in zeroed { try await zero(blocks: blocks) }
