@@ -181,8 +181,8 @@ let package = Package(
         tests(
             "CSIControllerTests",
             [
-                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests", "Errors",
-                logging,
+                "CSIController", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TransferTestSupport",
+                "TestSupport", "Digests", "Errors", logging,
             ]),
         tests(
             "CSINodeTests",
