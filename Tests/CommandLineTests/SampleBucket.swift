@@ -38,6 +38,16 @@ struct SampleBucket {
         for contents in contents { try await Self.commit(contents, to: volume, by: node, in: catalog) }
     }
 
+    /// Stages out another generation of the volume that has some, from the node that made the others.
+    func commit(_ contents: [UInt8]) async throws {
+        let node = try NodeReference(cluster: "c", node: "n1")
+        try await Self.commit(contents, to: volume, by: node, in: Catalog(store: store))
+    }
+
+    func generationPath(_ number: Int) -> String {
+        directory + "bucket/volumes/\(volume.volume)/generations/\(volume.incarnation)/\(number).json"
+    }
+
     private static func commit(
         _ contents: [UInt8], to volume: VolumeRecord, by node: NodeReference, in catalog: Catalog
     ) async throws {
