@@ -17,7 +17,8 @@ struct Perssd: AsyncParsableCommand {
         version: version,
         subcommands: [
             VolumesCommand.self, LogCommand.self, ShowCommand.self, DiffCommand.self, VerifyCommand.self,
-            RestoreCommand.self, NodesCommand.self, LeaseCommand.self, DemoCommand.self,
+            RestoreCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self, LeaseCommand.self,
+            DemoCommand.self,
         ])
 }
 
