@@ -58,6 +58,9 @@ let package = Package(
         .systemLibrary(
             name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CCSI", dependencies: ["CProtobufC"]),
+        .target(
+            name: "CExt2FS", cSettings: cSettings,
+            linkerSettings: [.linkedLibrary("ext2fs"), .linkedLibrary("com_err")]),
         .target(name: "CLinux", cSettings: cSettings),
 
         // Swift, with no knowledge of volumes.
@@ -71,6 +74,7 @@ let package = Package(
         module("Zstandard", ["CZstd", "Errors"]),
         module("HTTP", ["CCurl", "Errors", "Blocking"]),
         module("RPC", ["CGRPC", "Errors", "Blocking"]),
+        module("Ext4", ["CExt2FS", "Errors"]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
@@ -114,8 +118,8 @@ let package = Package(
         .executableTarget(
             name: "perssd",
             dependencies: [
-                "CSI", "RPC", "Persistence", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking", "Units",
-                "Errors", "Settings", "Processes", argumentParser, unixSignals, systemPackage,
+                "CSI", "RPC", "Persistence", "Ext4", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking",
+                "Units", "Errors", "Settings", "Processes", argumentParser, unixSignals, systemPackage,
             ],
             swiftSettings: swiftSettings),
 
@@ -188,8 +192,8 @@ let package = Package(
         tests(
             "CSIControllerTests",
             [
-                "CSIController", "Agents", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TestSupport", "Digests",
-                "Errors", logging,
+                "CSIController", "Agents", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TransferTestSupport",
+                "TestSupport", "Digests", "Errors", logging,
             ]),
         tests(
             "AgentsTests",

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build_packages=(
     git pkg-config g++ libc6-dev libstdc++-12-dev
-    libgrpc++-dev libprotobuf-c-dev libcurl4-openssl-dev libssl-dev libzstd-dev
+    libgrpc++-dev libprotobuf-c-dev libcurl4-openssl-dev libssl-dev libzstd-dev libext2fs-dev
     # File systems, loop devices and mounts.
     e2fsprogs xfsprogs btrfs-progs util-linux mount ca-certificates
 )

@@ -15,7 +15,11 @@ struct Perssd: AsyncParsableCommand {
             be used, 130 interrupted.
             """,
         version: version,
-        subcommands: [VolumesCommand.self, LogCommand.self, VerifyCommand.self, RestoreCommand.self, DemoCommand.self])
+        subcommands: [
+            VolumesCommand.self, LogCommand.self, ShowCommand.self, DiffCommand.self, VerifyCommand.self,
+            RestoreCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self, LeaseCommand.self,
+            DemoCommand.self,
+        ])
 }
 
 @main struct Main {

@@ -50,6 +50,12 @@ enum Output {
         try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
     }
 
+    /// Names and values in two columns, for people.
+    static func fields(_ fields: [(name: String, value: String)]) -> String {
+        let width = fields.map { $0.name.count + 2 }.max() ?? 0
+        return fields.map { "\($0.name):".padding(to: width) + printable($0.value) }.joined(separator: "\n")
+    }
+
     /// Keys sorted, times in ISO 8601.
     static func json(_ value: some Encodable) throws {
         let encoder = JSONEncoder()

@@ -58,9 +58,23 @@ struct VolumeFinder {
         }
     }
 
+    func generation(_ argument: VolumeArgument) async throws -> GenerationRecord {
+        try await generation(argument.generation, of: try await volume(argument.volume))
+    }
+
     /// - Parameter number: nil for the newest.
     /// - Throws: `notFound` where the volume has no such generation.
     func generation(_ number: UInt64?, of listing: VolumeListing) async throws -> GenerationRecord {
+        try await provenGeneration(number, of: listing).record
+    }
+
+    /// A generation's record, and the reference that proves it: the head's, or that of the generation made from it.
+    ///
+    /// - Parameter number: nil for the newest.
+    /// - Throws: `notFound` where the volume has no such generation.
+    func provenGeneration(
+        _ number: UInt64?, of listing: VolumeListing
+    ) async throws -> (reference: GenerationReference, record: GenerationRecord) {
         let title = listing.record.title
         guard let newest = listing.head.newest else {
             throw PerSSDError(
@@ -71,7 +85,8 @@ struct VolumeFinder {
         if wanted <= newest.number {
             let distance = Int(clamping: newest.number - wanted)
             let chain = try await catalog.history(of: listing.head, limit: distance + 1)
-            if let record = chain.last, record.number == wanted { return record }
+            let reference = chain.count > 1 ? chain[chain.count - 2].parent : newest
+            if let record = chain.last, record.number == wanted, let reference { return (reference, record) }
         }
         throw PerSSDError(
             .notFound, "volume '\(title)' has no generation \(wanted); its newest is \(newest.number)",

@@ -91,7 +91,7 @@ struct LogCommand: AsyncParsableCommand {
                         + "\(Output.time(loss.revokedAt)) UTC, at epoch \(loss.epoch), was given up"
                 ))
         }
-        return lines.map { "\($0):".padding(to: 9) + printable($1) }.joined(separator: "\n")
+        return Output.fields(lines)
     }
 }
 

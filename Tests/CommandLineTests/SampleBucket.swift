@@ -38,6 +38,27 @@ struct SampleBucket {
         for contents in contents { try await Self.commit(contents, to: volume, by: node, in: catalog) }
     }
 
+    /// Stages out another generation of the volume that has some, from the node that made the others.
+    func commit(_ contents: [UInt8]) async throws {
+        let node = try NodeReference(cluster: "c", node: "n1")
+        try await Self.commit(contents, to: volume, by: node, in: Catalog(store: store))
+    }
+
+    /// Makes another volume, with a device as its only generation.
+    func stageOut(_ contents: Data, asVolume name: String) async throws {
+        let catalog = Catalog(store: store)
+        let volume = try await catalog.createVolume(
+            NewVolume(
+                name: name, requiredBytes: Int64(contents.count), limitBytes: 0, parameters: VolumeParameters(),
+                claim: nil))
+        let node = try NodeReference(cluster: "c", node: "n1")
+        try await Self.commit([UInt8](contents), to: volume, by: node, in: catalog)
+    }
+
+    func generationPath(_ number: Int) -> String {
+        directory + "bucket/volumes/\(volume.volume)/generations/\(volume.incarnation)/\(number).json"
+    }
+
     private static func commit(
         _ contents: [UInt8], to volume: VolumeRecord, by node: NodeReference, in catalog: Catalog
     ) async throws {

@@ -72,11 +72,11 @@ import TransferTestSupport
         #expect(result.statistics.blocksExamined == newest.root.totals.blocks)
 
         let old = history.randomElement(using: &random)!
-        let differences = try await fixture.reader.differences(of: newest.root, since: old.root)
+        let differences = try await fixture.difference(of: newest.root, since: old.root).ranges()
         let expected = Self.differences(newest.bytes, old.bytes)
         #expect(differences == expected)
         let window = UInt64(2 * TransferFixture.blockBytes)..<UInt64(9 * TransferFixture.blockBytes)
-        let within = try await fixture.reader.differences(of: newest.root, since: old.root, within: window)
+        let within = try await fixture.difference(of: newest.root, since: old.root).ranges(within: window)
         #expect(within == expected.map { $0.clamped(to: window) }.filter { !$0.isEmpty })
 
         let start = Int.random(in: 0..<newest.bytes.count, using: &random)

@@ -52,6 +52,15 @@ struct TransferFixture: Sendable {
 
     var reader: MapReader { MapReader(store: store, lineage: Self.lineage) }
 
+    /// - Parameter old: nil for zeros.
+    func difference(
+        of new: MapRoot, since old: MapRoot?, meter: TransferMeter = TransferMeter()
+    ) throws -> MapDifference {
+        let old = old.map { StoredMap(root: $0, store: store, lineage: Self.lineage) }
+        return try MapDifference(
+            of: StoredMap(root: new, store: store, lineage: Self.lineage), since: old, meter: meter)
+    }
+
     func packs() async throws -> [ObjectInfo] {
         try await store.list(prefix: PackID.folder(lineage: Self.lineage), after: nil, limit: 1000)
     }

@@ -11,33 +11,6 @@ public struct MapReader: Sendable {
         nodes = MapNodeReader(pieces: pieces)
     }
 
-    /// The bytes of the volume in which two generations differ, as whole blocks, ascending and apart; only the parts of
-    /// the maps that differ are read. Where `old` is nil: the bytes that are not zeros.
-    ///
-    /// - Parameter range: what of the volume to look at; nil for all of it. Asking for a part at a time bounds the answer.
-    /// - Throws: `invalidArgument` where the two differ in block size or fan-out; `corrupt` or `unsupported`; what the
-    ///   store throws.
-    public func differences(
-        of new: MapRoot, since old: MapRoot?, within range: Range<UInt64>? = nil
-    ) async throws -> [Range<UInt64>] {
-        let shift = UInt64(new.blockSize.log2)
-        let blocks = range.map { new.geometry.blocks(touching: $0) }
-        let walk = try MapWalk(
-            new, since: old.map(MapBaseline.map) ?? .zeros, within: blocks, readsVanished: true, nodes: nodes)
-        let found = Mutex<[Range<UInt64>]>([])
-        let within = blocks ?? 0..<UInt64.max
-        try await walk.run { stretch in
-            guard case .leaf(let place, let new, let old) = stretch else { return }
-            let changes = new.changes(since: old, at: place, within: within)
-            let ranges = BlockRanges(changes.written.map { $0.block..<$0.block + 1 } + changes.zeroed).ranges
-            found.withLock { $0 += ranges }
-        }
-        let end = max(new.capacityBytes, old?.capacityBytes ?? 0)
-        return BlockRanges(found.withLock { $0 }).ranges.map {
-            $0.lowerBound << shift..<min($0.upperBound << shift, end)
-        }
-    }
-
     /// Bytes of the volume, verified. The range lies within the volume, and is short enough for memory.
     ///
     /// - Throws: `outOfRange` where it does not; `corrupt` or `unsupported`; what the store throws.

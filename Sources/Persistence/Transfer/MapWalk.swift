@@ -25,30 +25,21 @@ struct MapWalk: Sendable {
     private let new: MapRoot
     private let old: MapRoot?
     private let isUnknown: Bool
-    /// Whether the leaves of a subtree that turned to zeros are visited, and not just its range.
-    private let readsVanished: Bool
     /// The walk leaves out what lies outside.
     private let blocks: Range<UInt64>
 
     /// - Throws: `invalidArgument` where the two maps have not the same block size and fan-out.
     init(
-        _ new: MapRoot, since baseline: MapBaseline, within blocks: Range<UInt64>? = nil, readsVanished: Bool = false,
-        nodes: MapNodeReader
+        _ new: MapRoot, since baseline: MapBaseline, within blocks: Range<UInt64>? = nil, nodes: MapNodeReader
     ) throws {
         self.new = new
         self.nodes = nodes
-        self.readsVanished = readsVanished
         switch baseline {
         case .unknown: (old, isUnknown) = (nil, true)
         case .zeros: (old, isUnknown) = (nil, false)
         case .map(let map): (old, isUnknown) = (map, false)
         }
-        if let old, old.blockSize != new.blockSize || old.geometry.fanOutLog2 != new.geometry.fanOutLog2 {
-            throw PerSSDError(
-                .invalidArgument,
-                "block maps of \(old.blockSize) and \(new.blockSize) blocks, or of different fan-out, cannot be compared"
-            )
-        }
+        if let old { try MapDifference.requireComparable(new, old) }
         let end = max(new.geometry.blockCount, old?.geometry.blockCount ?? 0)
         self.blocks = (blocks ?? 0..<end).clamped(to: 0..<end)
     }
@@ -75,7 +66,7 @@ struct MapWalk: Sendable {
         try Task.checkCancellation()
         let covered = geometry.blocks(level: level, index: index).clamped(to: blocks)
         if covered.isEmpty || isSame(new, old) { return }
-        if new == nil, !readsVanished { return try await visit(.zeros(covered)) }
+        if new == nil { return try await visit(.zeros(covered)) }
         let newChildren = try await children(of: new, in: self.new, level: level, index: index)
         let oldChildren = try await children(of: old, in: self.old, level: level, index: index)
         let slots = isUnknown ? slots(of: covered, level: level, index: index) : union(newChildren, oldChildren)
@@ -96,7 +87,7 @@ struct MapWalk: Sendable {
                 let range = geometry.blocks(level: level - 1, index: child).clamped(to: blocks)
                 let (new, old) = (newChildren[slot], oldChildren[slot])
                 if range.isEmpty || isSame(new, old) { continue }
-                if new == nil, !readsVanished {
+                if new == nil {
                     if let before = zeros, before.upperBound == range.lowerBound {
                         zeros = before.lowerBound..<range.upperBound
                         continue

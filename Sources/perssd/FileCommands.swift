@@ -1,0 +1,212 @@
+import ArgumentParser
+import Blocking
+import Errors
+import Ext4
+import Foundation
+import Persistence
+import Settings
+import Synchronization
+import Units
+
+struct ListCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "Lists files of a generation, straight from the bucket.",
+        discussion: """
+            Only the blocks that the listing needs are fetched. Nothing is mounted, and no privileges are needed. It is for \
+            ext4; of other file systems, restore the generation, and mount that.
+            """)
+
+    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    var volume: VolumeArgument
+    @Argument(help: "A directory or file, from the root of the volume's file system.") var path = "/"
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @Flag(help: "Print one JSON array, for scripts.") var json = false
+
+    private struct Description: Encodable {
+        var name: String
+        var kind: String
+        /// Octal.
+        var permissions: String
+        var user: UInt32
+        var group: UInt32
+        var links: UInt16
+        var sizeBytes: UInt64
+        var modifiedAt: Date
+        /// Of a symbolic link.
+        var target: String?
+    }
+
+    mutating func run() async throws {
+        let settings = try store.settings()
+        let (volume, path, json) = (volume, path, json)
+        try await untilInterrupted {
+            let entries = try await GenerationFiles.reading(volume, settings) { files in
+                let entry = try files.entry(at: path)
+                return entry.kind == .directory ? try files.entries(of: path) : [entry]
+            }
+            guard json else { return Output.line(Self.table(entries)) }
+            try Output.json(
+                entries.map {
+                    Description(
+                        name: $0.name, kind: $0.kind.rawValue, permissions: String($0.permissions, radix: 8),
+                        user: $0.user, group: $0.group, links: $0.links, sizeBytes: $0.sizeBytes,
+                        modifiedAt: $0.modifiedAt, target: $0.target)
+                })
+        }
+    }
+
+    private static func table(_ entries: [Ext4Entry]) -> String {
+        guard !entries.isEmpty else { return "no files" }
+        var table = Table([
+            ("MODE", .left), ("USER", .right), ("GROUP", .right), ("BYTES", .right), ("MODIFIED (UTC)", .left),
+            ("NAME", .left),
+        ])
+        for entry in entries {
+            table.add([
+                mode(entry), "\(entry.user)", "\(entry.group)", "\(entry.sizeBytes)", Output.time(entry.modifiedAt),
+                entry.name + (entry.target.map { " -> \($0)" } ?? ""),
+            ])
+        }
+        return table.text
+    }
+
+    /// "drwxr-xr-x", as ls has it.
+    private static func mode(_ entry: Ext4Entry) -> String {
+        let kind =
+            switch entry.kind {
+            case .file: "-"
+            case .directory: "d"
+            case .link: "l"
+            case .fifo: "p"
+            case .socket: "s"
+            case .blockDevice: "b"
+            case .characterDevice: "c"
+            case .unknown: "?"
+            }
+        let letters = Array("rwxrwxrwx")
+        var text = (0..<9).map { entry.permissions >> UInt16(8 - $0) & 1 == 1 ? letters[$0] : "-" }
+        for (bit, place, letter) in [(0o4000, 2, "s"), (0o2000, 5, "s"), (0o1000, 8, "t")] as [(UInt16, Int, String)]
+        where entry.permissions & bit != 0 {
+            text[place] = Character(text[place] == "x" ? letter : letter.uppercased())
+        }
+        return kind + String(text)
+    }
+}
+
+struct PrintCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cat", abstract: "Prints a file of a generation, straight from the bucket.",
+        discussion: """
+            Only the blocks that the file needs are fetched, and each is verified before it is printed. It is for ext4.
+            """)
+
+    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    var volume: VolumeArgument
+    @Argument(help: "The file, from the root of the volume's file system.") var path: String
+    @OptionGroup(title: "Store") var store: StoreOptions
+
+    mutating func run() async throws {
+        let settings = try store.settings()
+        let (volume, path) = (volume, path)
+        try await untilInterrupted {
+            try await GenerationFiles.reading(volume, settings) { files in
+                try files.contents(of: path) { try FileHandle.standardOutput.write(contentsOf: Data($0)) }
+            }
+        }
+    }
+}
+
+/// The files of a generation.
+private enum GenerationFiles {
+    /// Runs `body` on a thread that may wait, with the generation's file system.
+    static func reading<Value: Sendable>(
+        _ argument: VolumeArgument, _ settings: StoreSettings, _ body: @escaping @Sendable (Ext4) throws -> Value
+    ) async throws -> Value {
+        let catalog = Catalog(store: try await openExistingStore(settings))
+        let record = try await VolumeFinder(catalog: catalog).generation(argument)
+        let reader = WaitingReader(
+            VolumeReader(StoredMap(root: record.map, store: catalog.store, lineage: record.lineage)))
+        return try await withTaskCancellationHandler {
+            try await BlockingPool.shared.run {
+                try requireExt4(reader, record)
+                let files = try Ext4(sizeBytes: record.map.capacityBytes, read: reader.read)
+                if files.needsRecovery {
+                    Output.note(
+                        "the file system was in use when generation \(record.number) was cut: what is only in its "
+                            + "journal is not seen here. Restore the generation and mount it to see all of it.")
+                }
+                return try body(files)
+            }
+        } onCancel: {
+            reader.cancel()
+        }
+    }
+
+    private static func requireExt4(_ reader: WaitingReader, _ record: GenerationRecord) throws {
+        var beginning = [UInt8](repeating: 0, count: Int(min(128 << 10, record.map.capacityBytes)))
+        try beginning.withUnsafeMutableBytes { try reader.read(at: 0, into: $0) }
+        guard !Ext4.isAtBeginning(of: beginning) else { return }
+        func has(_ magic: String, at offset: Int) -> Bool { beginning.dropFirst(offset).starts(with: magic.utf8) }
+        let other = has("XFSB", at: 0) ? "an xfs" : has("_BHRfS_M", at: 65_600) ? "a btrfs" : nil
+        let what = other ?? "no file system that is known here"
+        throw PerSSDError(
+            .failedPrecondition,
+            "generation \(record.number) of \(record.volume) holds \(what), and only files of an ext4 can be read "
+                + "straight from the bucket",
+            remedy: "'perssd restore' it to a file, and mount that")
+    }
+}
+
+/// Reads a generation for code that cannot await; from threads that may wait only.
+private final class WaitingReader: Sendable {
+    private struct State {
+        var isCancelled = false
+        var task: Task<Void, Never>?
+    }
+
+    private let reader: VolumeReader
+    private let state = Mutex(State())
+
+    init(_ reader: VolumeReader) { self.reader = reader }
+
+    func cancel() {
+        state.withLock {
+            $0.isCancelled = true
+            $0.task?.cancel()
+        }
+    }
+
+    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
+        let range = offset..<offset + UInt64(buffer.count)
+        let outcome = Outcome()
+        let isBegun = state.withLock { state in
+            guard !state.isCancelled else { return false }
+            state.task = Task { [reader] in
+                do {
+                    outcome.set(.success(try await reader.read(range)))
+                } catch {
+                    outcome.set(.failure(error))
+                }
+            }
+            return true
+        }
+        guard isBegun else { throw CancellationError() }
+        buffer.copyBytes(from: try outcome.wait())
+    }
+
+    /// What a task hands to a thread that waits for it.
+    private final class Outcome: Sendable {
+        private let result = Mutex<Result<[UInt8], any Error>>(.failure(CancellationError()))
+        private let isThere = DispatchSemaphore(value: 0)
+
+        func set(_ outcome: Result<[UInt8], any Error>) {
+            result.withLock { $0 = outcome }
+            isThere.signal()
+        }
+
+        func wait() throws -> [UInt8] {
+            isThere.wait()
+            return try result.withLock { $0 }.get()
+        }
+    }
+}

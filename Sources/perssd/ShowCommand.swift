@@ -1,0 +1,90 @@
+import ArgumentParser
+import Foundation
+import Persistence
+import Settings
+import Units
+
+struct ShowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Shows all that is known of a generation.")
+
+    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    var volume: VolumeArgument
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @Flag(help: "Print one JSON object, for scripts.") var json = false
+
+    private struct Reference: Encodable {
+        var volume: String
+        var incarnation: String
+        var number: UInt64
+        /// SHA-256 of the generation's record.
+        var digest: String
+
+        init(_ reference: GenerationReference) {
+            volume = reference.volume.rawValue
+            incarnation = reference.incarnation.rawValue
+            number = reference.number
+            digest = reference.digest.hex
+        }
+    }
+
+    private struct Report: Encodable {
+        var volume: VolumeDescription
+        var generation: GenerationDescription
+        var reference: Reference
+        var parent: Reference?
+        var lineage: String
+        var blockSize: Int
+        /// Blocks that are not all zeros.
+        var blocks: UInt64
+        /// What these blocks take in the bucket; what several blocks share counts for each.
+        var storedBytes: UInt64
+        /// What the nodes of the block map take there.
+        var mapBytes: UInt64
+    }
+
+    mutating func run() async throws {
+        let catalog = Catalog(store: try await openExistingStore(store.settings()))
+        let finder = VolumeFinder(catalog: catalog)
+        let listing = try await finder.volume(volume.volume)
+        let (reference, record) = try await finder.provenGeneration(volume.generation, of: listing)
+        guard json else { return Output.line(Self.text(listing, reference, record)) }
+        try Output.json(
+            Report(
+                volume: VolumeDescription(listing), generation: GenerationDescription(record),
+                reference: Reference(reference), parent: record.parent.map(Reference.init), lineage: record.lineage,
+                blockSize: record.map.blockSize.bytes, blocks: record.map.totals.blocks,
+                storedBytes: record.map.totals.blockBytes, mapBytes: record.map.totals.mapBytes))
+    }
+
+    private static func text(
+        _ listing: VolumeListing, _ reference: GenerationReference, _ record: GenerationRecord
+    ) -> String {
+        let (map, provenance) = (record.map, record.provenance)
+        let took = Duration.seconds(max(0, provenance.stagedOutAt.timeIntervalSince(provenance.cutAt)))
+        let parent = record.parent.map { parent in
+            "generation \(parent.number)" + (parent.volume == record.volume ? "" : " of volume \(parent.volume)")
+        }
+        let isNewest = listing.head.newest == reference
+        return Output.fields([
+            ("volume", "\(listing.record.title) (\(record.volume))"),
+            ("generation", "\(record.number)" + (isNewest ? ", the newest" : "")),
+            ("record", "\(reference.digest)"),
+            ("parent", parent ?? "none: it is the first"),
+            ("its record", record.parent.map { "\($0.digest)" } ?? "-"),
+            ("content", "\(map.contentDigest)"),
+            ("node", "\(provenance.node)"),
+            ("epoch", "\(record.epoch)"),
+            ("cut", "\(Output.time(provenance.cutAt)) UTC"),
+            ("staged out", "\(Output.time(provenance.stagedOutAt)) UTC, \(took.text) later"),
+            ("size", "\(ByteCount(map.capacityBytes))"),
+            ("data", "\(ByteCount(map.allocatedBytes)): \(map.totals.blocks) blocks of \(map.blockSize)"),
+            ("stored", "\(ByteCount(map.totals.blockBytes)), and \(ByteCount(map.totals.mapBytes)) of block map"),
+            ("read", "\(ByteCount(provenance.readBytes)) of the local copy"),
+            ("changed", "\(ByteCount(provenance.changedBytes)) since the parent"),
+            ("sent", "\(ByteCount(provenance.sentBytes))"),
+            ("lineage", record.lineage),
+            ("incarnation", "\(record.incarnation)"),
+        ])
+    }
+}
