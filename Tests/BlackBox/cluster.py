@@ -63,6 +63,7 @@ class Plugin:
         self.identity = csi_grpc.IdentityStub(self.channel)
         self.controller = csi_grpc.ControllerStub(self.channel)
         self.node = csi_grpc.NodeStub(self.channel)
+        self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
         deadline = time.monotonic() + seconds
         while True:
             if self.has_ended():

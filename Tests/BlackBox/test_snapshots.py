@@ -115,3 +115,36 @@ def test_where_the_node_cannot_cut_it_says_why_and_how_old_the_newest_is(cluster
     cluster.unpublish(volume, "node-a")
     # Nobody has it any more: the same request is answered now.
     assert snapshot(cluster, volume, "dead").ready_to_use
+
+
+def test_what_differs_between_two_snapshots_is_told_of(cluster):
+    volume = cluster.create("metadata", size=64 * MIB)
+    made, images = [], []
+    for number in range(2):
+        path = cluster.publish(volume, "node-a")
+        (path / "file").write_bytes(os.urandom(3 * MIB))
+        cluster.unpublish(volume, "node-a", detach=False)
+        made.append(snapshot(cluster, volume, f"backup-{number}"))
+        images.append(cluster.directory / f"image-{number}")
+        cluster.perssd("restore", f"{volume.volume_id}@{number + 1}", "--to", str(images[-1]))
+    metadata = cluster.processes["controller"].metadata
+    allocated = list(metadata.GetMetadataAllocated(
+        csi.GetMetadataAllocatedRequest(snapshot_id=made[1].snapshot_id), timeout=60))
+    delta = list(metadata.GetMetadataDelta(csi.GetMetadataDeltaRequest(
+        base_snapshot_id=made[0].snapshot_id, target_snapshot_id=made[1].snapshot_id, max_results=3), timeout=60))
+    assert all(response.volume_capacity_bytes == 64 * MIB for response in allocated + delta)
+    assert all(len(response.block_metadata) <= 3 for response in delta)
+    # What a backup program does: the older image with the ranges of the delta is the newer one.
+    old, new = (bytearray(image.read_bytes()) for image in images)
+    changed = 0
+    for block in (block for response in delta for block in response.block_metadata):
+        end = block.byte_offset + block.size_bytes
+        old[block.byte_offset:end] = new[block.byte_offset:end]
+        changed += block.size_bytes
+    assert old == new and 3 * MIB <= changed < 16 * MIB
+    blank = bytearray(64 * MIB)
+    for block in (block for response in allocated for block in response.block_metadata):
+        end = block.byte_offset + block.size_bytes
+        blank[block.byte_offset:end] = new[block.byte_offset:end]
+    assert blank == new
+    cluster.detach(volume, "node-a")
