@@ -3,6 +3,7 @@ import Blocking
 import Errors
 import Ext4
 import Foundation
+import Glibc
 import Persistence
 import Settings
 import Synchronization
@@ -110,8 +111,25 @@ struct PrintCommand: AsyncParsableCommand {
         let (volume, path) = (volume, path)
         try await untilInterrupted {
             try await GenerationFiles.reading(volume, settings) { files in
-                try files.contents(of: path) { try FileHandle.standardOutput.write(contentsOf: Data($0)) }
+                try files.contents(of: path, deliver: Self.write)
             }
+        }
+    }
+}
+
+extension PrintCommand {
+    private static func write(_ bytes: UnsafeRawBufferPointer) throws {
+        var rest = bytes
+        while !rest.isEmpty {
+            let count = Glibc.write(STDOUT_FILENO, rest.baseAddress, rest.count)
+            if count < 0 {
+                let reason = errno
+                if reason == EINTR { continue }
+                // As with others of its kind, no word where the reader has had enough.
+                if reason == EPIPE { throw ExitCode(ExitMeaning.failure.rawValue) }
+                throw PerSSDError(.failedPrecondition, "cannot write the file: \(String(cString: strerror(reason)))")
+            }
+            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
         }
     }
 }

@@ -159,8 +159,8 @@ private struct LeaseState {
             case .closed:
                 "All that node \(lease.holder) has written to volume \(record.title) is committed. Nothing is lost."
             }
-        let isAlive = holder?.isAlive(at: now) ?? false
-        return what + (isAlive ? " THE NODE IS ALIVE: end the pod instead, if you can." : " The node: \(life).")
+        let mayWrite = lease.state == .open && holder?.isAlive(at: now) ?? false
+        return what + (mayWrite ? " THE NODE IS ALIVE: end the pod instead, if you can." : " The node: \(life).")
     }
 }
 

@@ -59,7 +59,8 @@ struct VerifyCommand: AsyncParsableCommand {
     private static func summary(_ reports: [VerifyReport]) -> String {
         let damaged = reports.filter { !$0.isSound }.count
         let empty = reports.filter { $0.isSound && $0.generation == nil }.count
-        return "\(reports.count) volumes: \(reports.count - damaged - empty) sound, \(damaged) damaged"
+        let count = reports.count == 1 ? "1 volume" : "\(reports.count) volumes"
+        return "\(count): \(reports.count - damaged - empty) sound, \(damaged) damaged"
             + (empty > 0 ? ", \(empty) with nothing staged out yet" : "")
     }
 }

@@ -88,6 +88,14 @@ import Testing
             ]
         ).split(separator: "\n")
         #expect(sums.count == 2 && sums[0] == sums[1])
+        // Whoever has read enough hears nothing of it.
+        let partly = try await TestCommand.run(
+            "/bin/sh",
+            [
+                "-c", #""$1" cat files /results/large --store "$2" | head -c 1000 | wc -c"#, "sh",
+                try PackageRoot.builtProgram("perssd"), fixture.bucket.url,
+            ])
+        #expect(partly == "1000")
     }
 
     @Test func whatCannotBeReadIsToldOf() async throws {
