@@ -79,7 +79,8 @@ import Testing
     @Test func unknownKeysAreRefusedWithTheKnownOnes() {
         expectRefusal(
             .invalidArgument, "'Pool'",
-            "blockSize, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, reservedBlocksPercent, stageOut"
+            "blockSize, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, reservedBlocksPercent, retention, "
+                + "stageOut"
         ) { _ = try VolumeParameters(parsing: ["Pool": "fast"]) }
     }
 

@@ -21,6 +21,8 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     /// How long a detach waits for a node that has uncommitted writes and shows no sign of life, in seconds. Then the
     /// lease is revoked.
     public var nodeLossTimeout: Int
+    /// Which generations are kept; nil where nobody says, for `RetentionPolicy.standard`.
+    public var retention: RetentionPolicy?
     /// How the first file system is made, where not as it is by default; see `VolumeParameters+FileSystem.swift`. Not in
     /// records of volumes that say nothing of it.
     public var inodeRatio: UInt64?
@@ -33,7 +35,7 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     public init(
         pool: String = defaultPool, blockSize: Int = 262_144, compressionLevel: Int = 1,
         stageOut: StageOutMode = .onUnpublish, nodeLossTimeout: Int = 600, inodeRatio: UInt64? = nil,
-        reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil
+        reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil, retention: RetentionPolicy? = nil
     ) {
         self.pool = pool
         self.blockSize = blockSize
@@ -43,12 +45,13 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         self.inodeRatio = inodeRatio
         self.reservedBlocksPercent = reservedBlocksPercent
         self.journalSize = journalSize
+        self.retention = retention
     }
 
     /// The keys a StorageClass may have, for errors and documentation.
     public static let knownKeys = [
         "blockSize", "compressionLevel", "inodeRatio", "journalSize", "nodeLossTimeout", "pool",
-        "reservedBlocksPercent", "stageOut",
+        "reservedBlocksPercent", "retention", "stageOut",
     ]
 
     /// - Parameter parameters: what CreateVolume got, less the keys that the provisioner adds.
@@ -75,6 +78,11 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
                     throw Self.refused(key, value, "a duration from 1s to 168h, such as 10m")
                 }
                 nodeLossTimeout = Int(duration.components.seconds)
+            case "retention":
+                guard let policy = RetentionPolicy(parsing: value) else {
+                    throw Self.refused(key, value, "'all', or counts such as \(RetentionPolicy.standard)")
+                }
+                retention = policy
             case "inodeRatio": inodeRatio = try Self.inodeRatio(value)
             case "reservedBlocksPercent": reservedBlocksPercent = try Self.reservedBlocksPercent(value)
             case "journalSize": journalSize = try Self.journalSize(value)
