@@ -184,6 +184,9 @@ let package = Package(
         tests("S3Tests", ["Persistence", "HTTP", "Digests", "Errors", "TestSupport"], exclude: ["Scripts"]),
         tests("CatalogTests", ["Persistence", "CatalogTestSupport", "Digests", "Errors"]),
         tests(
+            "CollectionTests",
+            ["Persistence", "CatalogTestSupport", "TransferTestSupport", "Digests", "Zstandard", "Errors"]),
+        tests(
             "LocalVolumesTests",
             [
                 "LocalVolumes", "LinuxSystem", "Commands", "DeviceTestSupport", "KillTestSupport",

@@ -105,7 +105,7 @@ extension LocalVolumeWork {
                 number: (head.value.newest?.number ?? 0) + 1, parent: head.value.newest, epoch: record.epoch,
                 map: staged.map,
                 provenance: staged.provenance(node: node, cutAt: cutAt, stagedOutAt: catalog.time))
-            next = (try await catalog.write(generation), generation)
+            next = (try await catalog.write(generation, wrote: staged.packs), generation)
         }
         let closes = await isClosing()
         let time = catalog.time
@@ -172,7 +172,7 @@ extension LocalVolumeWork {
                 number: record.generation + 1, parent: nil, epoch: record.epoch, map: staged.map,
                 provenance: staged.provenance(
                     node: environment.node, cutAt: cutAt, stagedOutAt: environment.catalog.time))
-            try await environment.catalog.writeBranch(branch)
+            try await environment.catalog.writeBranch(branch, wrote: staged.packs, base: base)
         } catch {
             try? await pool.discard(cut)
             throw error

@@ -8,6 +8,7 @@ import Units
 /// What a stage-out sent, and what it took.
 struct StagedOut: Sendable {
     var map: MapRoot
+    var packs: [PackID]
     var statistics: TransferStatistics
 
     func provenance(node: NodeReference, cutAt: Date, stagedOutAt: Date) -> Provenance {
@@ -36,7 +37,7 @@ extension LocalVolumeWork {
             let result = try await stageOut.run(
                 source: source, changed: changed, parent: parent?.map, base: base)
             note("staged out", result.statistics, since: start)
-            return StagedOut(map: result.root, statistics: result.statistics)
+            return StagedOut(map: result.root, packs: result.packs, statistics: result.statistics)
         }
     }
 

@@ -167,7 +167,7 @@ private final class NodeVolume {
                 provenance: Provenance(
                     node: node, cutAt: cutAt, stagedOutAt: catalog.time, readBytes: statistics.readBytes,
                     changedBytes: statistics.plainBytes, sentBytes: statistics.sentBytes))
-            let reference = try await catalog.write(generation)
+            let reference = try await catalog.write(generation, wrote: result.packs)
             newest = (generation, reference)
             written = reference
         }

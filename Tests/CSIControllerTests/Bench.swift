@@ -92,7 +92,7 @@ struct Bench {
                 map: .zeros(geometry),
                 provenance: Provenance(
                     node: reference, cutAt: catalog.time, stagedOutAt: catalog.time, readBytes: 0, changedBytes: 0,
-                    sentBytes: 0)))
+                    sentBytes: 0)), wrote: [])
         _ = try await catalog.updateHead(record.volume) {
             try $0.committing(generation, by: reference, epoch: head.epoch, closing: closing, now: catalog.time)
         }

@@ -18,8 +18,14 @@ public final class MemoryStore: ObjectStore {
     /// not called for that.
     public typealias Hook = @Sendable (Call) async throws -> Void
 
+    private struct Object {
+        var bytes: [UInt8]
+        var etag: ETag
+        var modified: Date
+    }
+
     private struct State {
-        var objects: [String: (bytes: [UInt8], etag: ETag)] = [:]
+        var objects: [String: Object] = [:]
         var writes = 0
         var calls: [Call] = []
         var before: Hook?
@@ -29,7 +35,11 @@ public final class MemoryStore: ObjectStore {
     private let state = Mutex(State())
     @TaskLocal private static var isInHook = false
 
-    public init() {}
+    /// - Parameter clock: says when objects were written; without one that was long ago.
+    public init(clock: TestClock? = nil) { self.clock = clock }
+
+    private let clock: TestClock?
+    private var time: Date { clock?.now ?? .distantPast }
 
     public let location = "memory:"
 
@@ -48,7 +58,7 @@ public final class MemoryStore: ObjectStore {
         state.withLock { state in
             state.writes += 1
             let tag = ETag("\(state.writes)")
-            state.objects[path] = bytes.map { ($0, tag) }
+            state.objects[path] = bytes.map { Object(bytes: $0, etag: tag, modified: time) }
         }
     }
 
@@ -101,7 +111,7 @@ public final class MemoryStore: ObjectStore {
             guard holds else { throw PerSSDError(.conflict, "\(key) is not as expected") }
             state.writes += 1
             let etag = ETag("\(state.writes)")
-            state.objects[key.path] = (bytes, etag)
+            state.objects[key.path] = Object(bytes: bytes, etag: etag, modified: self.time)
             return etag
         }
     }
@@ -132,8 +142,8 @@ public final class MemoryStore: ObjectStore {
 
     public func check() async throws { try await perform(.check, "") { _ in } }
 
-    private static func info(_ path: String, _ object: (bytes: [UInt8], etag: ETag)) throws -> ObjectInfo {
+    private static func info(_ path: String, _ object: Object) throws -> ObjectInfo {
         ObjectInfo(
-            key: try ObjectKey(path), size: UInt64(object.bytes.count), etag: object.etag, modified: .distantPast)
+            key: try ObjectKey(path), size: UInt64(object.bytes.count), etag: object.etag, modified: object.modified)
     }
 }

@@ -21,7 +21,7 @@ import Testing
                 for step in 0..<Int.random(in: 1...3) {
                     let record = try generationRecord(
                         of: head.value, by: node, epoch: epoch, readBytes: UInt64(round * 10 + step))
-                    let reference = try await catalog.write(record)
+                    let reference = try await catalog.write(record, wrote: [])
                     head = try await catalog.updateHead(id, known: head) {
                         try $0.committing(reference, by: node, epoch: epoch, closing: false, now: catalog.time)
                     }

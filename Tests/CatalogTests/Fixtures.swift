@@ -53,7 +53,7 @@ extension Catalog {
         var record = try generationRecord(of: head.value, by: node)
         record.lineage = lineage
         record.provenance.cutAt = cutAt
-        let reference = try await write(record)
+        let reference = try await write(record, wrote: [])
         return try await updateHead(id, known: head) {
             try $0.committing(reference, by: node, epoch: head.value.epoch, closing: closing, now: start)
         }.value
@@ -71,7 +71,7 @@ extension Catalog {
             record.histories = [
                 .init(
                     volume: reference.volume, incarnation: reference.incarnation, through: reference.number,
-                    kept: kept.map { .init(number: $0.number, digest: $0.digest) })
+                    kept: kept.map { .init(number: $0.number, digest: $0.digest) }, changedAt: start)
             ]
             try await store.remove(CatalogKey.generation(reference.volume, reference.incarnation, reference.number))
         }

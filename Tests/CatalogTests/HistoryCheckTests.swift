@@ -16,7 +16,7 @@ import Testing
         for _ in 0..<4 {
             var record = try generationRecord(of: head.value)
             try change(&record)
-            let reference = try await catalog.write(record)
+            let reference = try await catalog.write(record, wrote: [])
             head = try await catalog.updateHead(id, known: head) {
                 try $0.committing(reference, by: nodeA, epoch: $0.epoch, closing: false, now: start)
             }

@@ -64,7 +64,7 @@ import Testing
         let head = try await catalog.updateHead(try await catalog.createVolume(newVolume()).volume) {
             try $0.opening(by: nodeA, expectedEpoch: nil, now: start)
         }.value
-        try await catalog.writeBranch(try generationRecord(of: head))
+        try await catalog.writeBranch(try generationRecord(of: head), wrote: [], base: nil)
         let path = try CatalogKey.branch(head.volume, head.incarnation, epoch: 1).path
         let text = String(decoding: try #require(store.bytes(path)), as: UTF8.self)
         // The block map's version, which is indented further than the record's own.

@@ -31,7 +31,7 @@ import Testing
             try $0.opening(by: nodeA, expectedEpoch: nil, now: start)
         }
         for number in 1...2 {
-            let reference = try await catalog.write(try generationRecord(of: head.value))
+            let reference = try await catalog.write(try generationRecord(of: head.value), wrote: [])
             head = try await catalog.updateHead(volume.volume, known: head) {
                 try $0.committing(reference, by: nodeA, epoch: 1, closing: number == 2, now: start)
             }

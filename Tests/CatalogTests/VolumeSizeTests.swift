@@ -81,7 +81,8 @@ import Testing
     @Test func unknownKeysAreRefusedWithTheKnownOnes() {
         expectRefusal(
             .invalidArgument, "'Pool'",
-            "blockSize, checkpointInterval, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, reservedBlocksPercent, stageOut"
+            "blockSize, checkpointInterval, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, "
+                + "reservedBlocksPercent, retention, stageOut"
         ) { _ = try VolumeParameters(parsing: ["Pool": "fast"]) }
     }
 

@@ -75,7 +75,7 @@ struct SampleBucket {
             provenance: Provenance(
                 node: node, cutAt: catalog.time, stagedOutAt: catalog.time, readBytes: result.statistics.readBytes,
                 changedBytes: result.statistics.plainBytes, sentBytes: result.statistics.sentBytes))
-        let reference = try await catalog.write(record)
+        let reference = try await catalog.write(record, wrote: result.packs)
         _ = try await catalog.updateHead(volume.volume) {
             try $0.committing(reference, by: node, epoch: head.epoch, closing: true, now: catalog.time)
         }

@@ -42,37 +42,50 @@ extension Catalog {
         var lineage: String
         var capacityBytes: UInt64
         var blockSize: Int
+
+        init(
+            _ source: CloneSource, _ reference: GenerationReference, _ record: GenerationRecord, capacityBytes: UInt64
+        ) {
+            origin = VolumeRecord.Origin(source: source, generation: reference)
+            lineage = record.lineage
+            // The generation may be of an expansion that came after the volume's record was read.
+            self.capacityBytes = max(capacityBytes, record.map.capacityBytes)
+            blockSize = record.map.blockSize.bytes
+        }
     }
 
     /// - Throws: `notFound` where the source does not exist, or is being deleted; `failedPrecondition` where it has nothing
     ///   that could be cloned yet.
     func resolve(_ source: CloneSource) async throws -> ResolvedSource {
-        let generation: GenerationReference
-        let lineage: String
-        var capacityBytes: UInt64
         switch source {
         case .snapshot(let id):
             let snapshot = try await snapshot(id)
             guard let pinned = snapshot.generation else { throw Self.notReady(snapshot) }
-            (generation, lineage, capacityBytes) = (pinned, snapshot.lineage, snapshot.capacityBytes)
+            let record = try await generation(pinned, lineage: snapshot.lineage)
+            return ResolvedSource(source, pinned, record, capacityBytes: snapshot.capacityBytes)
         case .volume(let id):
-            let listing = try await volume(id)
-            guard let newest = listing.head.newest else {
-                throw PerSSDError(
-                    .failedPrecondition,
-                    "volume \(listing.record.title) has no generation yet, so there is nothing to clone: nothing of "
-                        + "it has been staged out",
-                    remedy: listing.head.lease == nil
-                        ? "make an empty volume instead" : "wait until its pod has ended, or make a snapshot")
+            while true {
+                let listing = try await volume(id)
+                guard let newest = listing.head.newest else { throw Self.nothingToClone(listing) }
+                if let record = try await generationIfThere(newest) {
+                    return ResolvedSource(source, newest, record, capacityBytes: listing.record.capacityBytes)
+                }
+                // Others may have been committed since, and this one expired. If not, it is damaged.
+                guard try await head(id).value.newest != newest else {
+                    throw try await reasonMissing(newest, lineage: listing.record.lineage)
+                }
+                try Task.checkCancellation()
             }
-            (generation, lineage, capacityBytes) = (newest, listing.record.lineage, listing.record.capacityBytes)
         }
-        let record = try await self.generation(generation, lineage: lineage)
-        // The generation may be of an expansion that came after the volume's record was read.
-        capacityBytes = max(capacityBytes, record.map.capacityBytes)
-        return ResolvedSource(
-            origin: VolumeRecord.Origin(source: source, generation: generation), lineage: lineage,
-            capacityBytes: capacityBytes, blockSize: record.map.blockSize.bytes)
+    }
+
+    private static func nothingToClone(_ listing: VolumeListing) -> PerSSDError {
+        PerSSDError(
+            .failedPrecondition,
+            "volume \(listing.record.title) has no generation yet, so there is nothing to clone: nothing of it has been "
+                + "staged out",
+            remedy: listing.head.lease == nil
+                ? "make an empty volume instead" : "wait until its pod has ended, or make a snapshot")
     }
 
     /// The capacity that a volume will have.
@@ -106,17 +119,18 @@ extension Catalog {
     /// Makes sure that what a clone began at stays, now that its head pins it.
     ///
     /// A clone that was written since stands at a generation of its own.
-    /// - Throws: `notFound` where the origin expired before the clone's head was there; the clone is deleted then.
-    func secureOrigin(of listing: VolumeListing) async throws {
-        guard let origin = listing.record.origin, listing.head.newest == origin.generation else { return }
+    /// - Returns: false where the origin expired before the clone's head was there; the clone is deleted then.
+    func secureOrigin(of listing: VolumeListing) async throws -> Bool {
+        guard let origin = listing.record.origin, listing.head.newest == origin.generation else { return true }
+        if try await secure(origin.generation, lineage: listing.record.lineage) != nil { return true }
+        let (id, incarnation) = (listing.record.volume, listing.record.incarnation)
+        let deletedAt = time
         do {
-            try await secure(origin.generation, lineage: listing.record.lineage)
+            _ = try await updateHead(id, incarnation: incarnation) { try $0.deleting(now: deletedAt) }
         } catch let error as PerSSDError where error.code == .notFound {
-            let (id, incarnation) = (listing.record.volume, listing.record.incarnation)
-            let deletedAt = time
-            _ = try? await updateHead(id, incarnation: incarnation) { try $0.deleting(now: deletedAt) }
-            try await buryRecord(of: id, incarnation)
-            throw error
+            // Another creation found the same, and deleted it.
         }
+        try await buryRecord(of: id, incarnation)
+        return false
     }
 }

@@ -5,9 +5,25 @@ extension Catalog {
     /// Puts a generation's record into the bucket, for a commit to name. What stands under its number uncommitted, from a
     /// try that died, is overwritten, unless a writer with a newer lease left it. What is committed never is.
     ///
-    /// - Throws: `failedPrecondition` where a later epoch wrote a record of this number, or the head has another epoch
+    /// From then on the record keeps all that it reaches from being collected as garbage.
+    /// - Parameter packs: those that the stage-out wrote for it.
+    /// - Throws: `aborted` where one of the packs has been collected, because the stage-out took too long: it has to be done
+    ///   again; `failedPrecondition` where a later epoch wrote a record of this number, or the head has another epoch
     ///   by now: the caller has been fenced; `conflict` where another record of this number is committed.
-    public func write(_ record: GenerationRecord) async throws -> GenerationReference {
+    public func write(_ record: GenerationRecord, wrote packs: [PackID]) async throws -> GenerationReference {
+        let reference = try await write(record)
+        guard try await secure(packs, lineage: record.lineage) else { throw Self.collected(reference) }
+        return reference
+    }
+
+    static func collected(_ what: some CustomStringConvertible) -> PerSSDError {
+        PerSSDError(
+            .aborted,
+            "what was staged out for \(what) has been collected as garbage, because it took so long to be committed",
+            remedy: "it is staged out again; where that happens often, collect with a longer grace period")
+    }
+
+    private func write(_ record: GenerationRecord) async throws -> GenerationReference {
         let key = try CatalogKey.generation(record.volume, record.incarnation, record.number)
         let bytes = try record.encoded()
         let reference = GenerationReference(
@@ -65,9 +81,27 @@ extension Catalog {
     /// Keeps what a fenced node had written since generation `record.number - 1`, under the epoch that it lost.
     ///
     /// Nothing refers to a branch but its place, so a second try simply replaces the first.
-    public func writeBranch(_ record: GenerationRecord) async throws {
+    /// - Parameters:
+    ///   - packs: those that the stage-out wrote for it.
+    ///   - base: the generation that it was staged out against, nil for none. Nothing has kept that since the lease was lost.
+    /// - Throws: `aborted` where some of it has been collected: it has to be staged out again, without the base where that
+    ///   has expired.
+    public func writeBranch(
+        _ record: GenerationRecord, wrote packs: [PackID], base: GenerationRecord?
+    ) async throws {
         let key = try CatalogKey.branch(record.volume, record.incarnation, epoch: record.epoch)
         _ = try await store.write(key, try record.encoded(), condition: .none)
+        guard try await secure(packs, lineage: record.lineage) else {
+            throw Self.collected("the branch of epoch \(record.epoch) of volume \(record.volume)")
+        }
+        guard let base else { return }
+        // Packs are condemned after the records that reach them have gone; so what it shares with the base is there.
+        let standing = try await load(
+            GenerationRecord.self, at: CatalogKey.generation(base.volume, base.incarnation, base.number))
+        guard standing?.value == base else {
+            throw Self.collected(
+                "the branch of epoch \(record.epoch) of volume \(record.volume), whose base has expired")
+        }
     }
 
     /// The branches of a volume's present incarnation, by ascending epoch.

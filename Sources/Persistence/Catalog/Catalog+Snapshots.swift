@@ -32,13 +32,12 @@ extension Catalog {
                 continue
             }
             guard let generation = record.generation else { return record }
-            do {
-                try await secure(generation, lineage: record.lineage)
-                return record
-            } catch let error as PerSSDError where error.code == .notFound {
-                // It was not the newest any more. The next round replaces the record by one of what is.
-                try Task.checkCancellation()
+            if try await secure(generation, lineage: record.lineage) != nil { return record }
+            // It is not the newest any more. The next round replaces the record by one of what is.
+            guard try await head(volume).value.newest != generation else {
+                throw try await reasonMissing(generation, lineage: record.lineage)
             }
+            try Task.checkCancellation()
         }
         throw PerSSDError(
             .aborted, "snapshot '\(name)' is being deleted and created at the same time", remedy: "try again")
@@ -54,13 +53,8 @@ extension Catalog {
                 remedy: "choose another name")
         }
         if let generation = record.generation {
-            do {
-                // Whoever wrote it may have died before it looked.
-                try await secure(generation, lineage: record.lineage)
-                return record
-            } catch let error as PerSSDError where error.code == .notFound {
-                return nil
-            }
+            // Whoever wrote it may have died before it looked.
+            return try await secure(generation, lineage: record.lineage) == nil ? nil : record
         }
         guard let delivery = record.delivery else { return nil }
         let head = try await load(Head.self, at: CatalogKey.head(volume))?.value
@@ -156,7 +150,9 @@ extension Catalog {
             next.capacityBytes = max(next.capacityBytes, contents.map.capacityBytes)
             return next
         }
-        try await secure(generation, lineage: record.lineage)
+        guard try await secure(generation, lineage: record.lineage) != nil else {
+            throw try await reasonMissing(generation, lineage: record.lineage)
+        }
         return record
     }
 

@@ -55,14 +55,8 @@ extension Catalog {
                 try Task.checkCancellation()
                 continue
             }
-            do {
-                try await secureOrigin(of: listing)
-                return listing.record
-            } catch let error as PerSSDError where error.code == .notFound {
-                // A volume has gone on to another generation; a snapshot that is there has not.
-                guard case .volume = new.source else { throw error }
-                try Task.checkCancellation()
-            }
+            if try await secureOrigin(of: listing) { return listing.record }
+            try Task.checkCancellation()
         }
         throw PerSSDError(
             .aborted, "volume '\(new.name)' is being deleted and created at the same time", remedy: "try again")

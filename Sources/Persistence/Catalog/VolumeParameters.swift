@@ -23,6 +23,8 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     public var nodeLossTimeout: Int
     /// How often what a published volume holds becomes a generation, in seconds; nil for when its last pod has left.
     public var checkpointInterval: Int?
+    /// Which generations are kept; nil where nobody says, for `RetentionPolicy.standard`.
+    public var retention: RetentionPolicy?
     /// How the first file system is made, where not as it is by default; see `VolumeParameters+FileSystem.swift`. Not in
     /// records of volumes that say nothing of it.
     public var inodeRatio: UInt64?
@@ -35,7 +37,8 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     public init(
         pool: String = defaultPool, blockSize: Int = 262_144, compressionLevel: Int = 1,
         stageOut: StageOutMode = .onUnpublish, nodeLossTimeout: Int = 600, inodeRatio: UInt64? = nil,
-        reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil, checkpointInterval: Int? = nil
+        reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil, checkpointInterval: Int? = nil,
+        retention: RetentionPolicy? = nil
     ) {
         self.pool = pool
         self.blockSize = blockSize
@@ -46,12 +49,13 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         self.reservedBlocksPercent = reservedBlocksPercent
         self.journalSize = journalSize
         self.checkpointInterval = checkpointInterval
+        self.retention = retention
     }
 
     /// The keys a StorageClass may have, for errors and documentation.
     public static let knownKeys = [
         "blockSize", "checkpointInterval", "compressionLevel", "inodeRatio", "journalSize", "nodeLossTimeout", "pool",
-        "reservedBlocksPercent", "stageOut",
+        "reservedBlocksPercent", "retention", "stageOut",
     ]
 
     /// - Parameter parameters: what CreateVolume got, less the keys that the provisioner adds.
@@ -84,6 +88,11 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
                     throw Self.refused(key, value, "a duration from 10s to 168h, such as 15m")
                 }
                 checkpointInterval = Int(duration.components.seconds)
+            case "retention":
+                guard let policy = RetentionPolicy(parsing: value) else {
+                    throw Self.refused(key, value, "'all', or counts such as \(RetentionPolicy.standard)")
+                }
+                retention = policy
             case "inodeRatio": inodeRatio = try Self.inodeRatio(value)
             case "reservedBlocksPercent": reservedBlocksPercent = try Self.reservedBlocksPercent(value)
             case "journalSize": journalSize = try Self.journalSize(value)

@@ -21,12 +21,14 @@ struct CollectionRecord: Record, Equatable {
 
     var lineage: String
     var phase: Phase
-    /// Since when the phase lasts, by the clock of the collector.
+    /// Since when the phase lasts, by the store's clock.
     var since: Date
     /// Records of generations that nothing needs.
     var generations: [GenerationReference]
     /// Packs that no record of a generation reaches.
     var packs: [PackID]
+    /// Other objects that nothing needs and nobody can pin: branches of deleted volumes, tables of moved pieces.
+    var others: [String]
     /// How often packs have been removed. While it is 0, no pack that anybody wrote can be missing.
     var removals: UInt64
     /// What is left of each volume's history, so that what expired is not taken for damage.
@@ -46,7 +48,11 @@ struct CollectionRecord: Record, Equatable {
         var through: UInt64
         /// Ascending.
         var kept: [Kept]
+        /// When it last changed, by the store's clock.
+        var changedAt: Date
     }
+
+    var isEmpty: Bool { generations.isEmpty && packs.isEmpty && others.isEmpty }
 
     init(lineage: String, since: Date) {
         self.lineage = lineage
@@ -54,6 +60,7 @@ struct CollectionRecord: Record, Equatable {
         phase = .idle
         generations = []
         packs = []
+        others = []
         removals = 0
         histories = []
     }

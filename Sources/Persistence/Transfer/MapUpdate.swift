@@ -19,11 +19,11 @@ struct MapUpdate: Sendable {
     /// them, and a restore reads it with few requests.
     private let turn = AsyncLimiter(1)
 
-    /// - Returns: the top node; nil where all blocks are zeros.
+    /// - Returns: the top node, nil where all blocks are zeros; and the packs that were written.
     static func run(
         plan: StageOutPlan, source: any BlockSource, base: (any BlockSource)?, store: any ObjectStore, lineage: String,
         options: StageOutOptions, meter: TransferMeter
-    ) async throws -> NodePointer? {
+    ) async throws -> (top: NodePointer?, packs: [PackID]) {
         let blockBytes = plan.geometry.blockSize.bytes
         meter.expect(plan.examined.count * UInt64(blockBytes))
         let packs = PackUploader(
@@ -39,10 +39,11 @@ struct MapUpdate: Sendable {
             plan: plan, nodes: MapNodeReader(pieces: pieces), packs: packs, benches: benches,
             blocks: BlockStaging(geometry: plan.geometry, source: source, base: base, packs: packs, meter: meter),
             meter: meter)
-        return try await packs.uploading {
+        let top = try await packs.uploading {
             let old = plan.parent?.top.map { MapNodeReference(pointer: $0, level: plan.parent!.geometry.levels - 1) }
             return try await update.inner(level: plan.geometry.levels - 1, index: 0, old: old)
         }
+        return (top, packs.packs)
     }
 
     /// What becomes of an inner node, and of all below it.

@@ -4,7 +4,7 @@ import Errors
 struct PackReader: Sendable {
     let pieces: PieceReader
 
-    /// The pieces of a pack, by its index.
+    /// The pieces of a pack, by its index. Of one that was rewritten those of the pack that it went into.
     ///
     /// - Parameter blocks: what of the volume hangs on it, for the error.
     /// - Throws: `corrupt` or `unsupported`, naming the object, where header, index and footer are not as written.
@@ -12,6 +12,7 @@ struct PackReader: Sendable {
         let key = try pack.key(lineage: pieces.lineage)
         pieces.meter.count { $0.readRequests += 1 }
         guard let size = try await pieces.store.info(key)?.size else {
+            if let table = try await pieces.table(of: pack) { return try await entries(of: table.into, for: blocks) }
             let cause = PerSSDError(.notFound, "there is no such object")
             throw PieceReader.damaged(key, 0..<UInt64(PackFormat.headerLength), blocks: blocks, cause: cause)
         }

@@ -24,6 +24,7 @@ final class PackUploader: @unchecked Sendable {
     private var filling: PackBuilder?
     private var freeBuffers: [[UInt8]]
     private var unconfirmed = 0
+    private var written: [PackID] = []
     private var failure: (any Error)?
 
     /// - Parameter buffers: packs in memory at once, the one that fills included.
@@ -83,10 +84,14 @@ final class PackUploader: @unchecked Sendable {
         }
     }
 
+    /// The packs that went to the store.
+    var packs: [PackID] { condition.withLock { written } }
+
     /// With the lock held: the pack that fills is full.
     private func seal() {
         guard var pack = filling.take() else { return }
         unconfirmed += 1
+        written.append(pack.id)
         fullEnd.yield(FullPack(id: pack.id, bytes: pack.finish()))
     }
 

@@ -1,5 +1,6 @@
 import Digests
 import Errors
+import Synchronization
 import Zstandard
 
 /// Reads pieces from the packs of one lineage, and accepts them only as they were written.
@@ -7,8 +8,14 @@ struct PieceReader: Sendable {
     let store: any ObjectStore
     let lineage: String
     let meter: TransferMeter
+    private let moves = KnownMoves()
 
-    /// Bytes of a pack, which have to be there.
+    init(store: any ObjectStore, lineage: String, meter: TransferMeter) {
+        (self.store, self.lineage, self.meter) = (store, lineage, meter)
+    }
+
+    /// Bytes of a pack, which have to be there. Where the pack was rewritten they are put together from where its pieces went;
+    /// between those that are still needed there are zeros then.
     ///
     /// - Parameter blocks: what of the volume hangs on them, for the error.
     /// - Throws: `corrupt`, naming object, bytes and blocks, where they are not there; what the store throws.
@@ -16,9 +23,10 @@ struct PieceReader: Sendable {
         of pack: PackID, _ range: Range<UInt64>, for blocks: Range<UInt64>
     ) async throws -> [UInt8] {
         let key = try pack.key(lineage: lineage)
-        let bytes: [UInt8]?
+        var bytes: [UInt8]?
         do {
-            bytes = try await store.read(key, range: range)
+            if moves.table(of: pack) == nil { bytes = try await store.read(key, range: range) }
+            if bytes == nil { bytes = try await movedBytes(of: pack, range, for: blocks) }
         } catch let error as PerSSDError where error.code == .corrupt {
             throw Self.damaged(key, range, blocks: blocks, cause: error)
         }
@@ -36,7 +44,31 @@ struct PieceReader: Sendable {
         return bytes
     }
 
-    /// The same, for one piece whose `stored` bytes are at hand: what it holds, in `plain`, verified.
+    /// Where the pieces of a pack went; nil where it was never rewritten.
+    func table(of pack: PackID) async throws -> MovedPieces? {
+        if let known = moves.table(of: pack) { return known }
+        let table = try await MovedPieces.load(pack, lineage: lineage, from: store)
+        if let table { moves.note(table) }
+        return table
+    }
+
+    private func movedBytes(
+        of pack: PackID, _ range: Range<UInt64>, for blocks: Range<UInt64>
+    ) async throws -> [UInt8]? {
+        guard let table = try await table(of: pack) else { return nil }
+        let runs = table.runs(within: range)
+        guard runs.first?.from == range.lowerBound else { return nil }
+        var bytes = [UInt8](repeating: 0, count: range.count)
+        for run in runs {
+            // What it went into may have been rewritten in turn.
+            let part = try await self.bytes(of: table.into, run.to..<run.to + run.length, for: blocks)
+            let start = Int(run.from - range.lowerBound)
+            bytes.replaceSubrange(start..<start + part.count, with: part)
+        }
+        return bytes
+    }
+
+    /// For one piece whose `stored` bytes are at hand: what it holds, in `plain`, verified.
     ///
     /// - Throws: `corrupt`, naming object, bytes and blocks.
     func decode(
@@ -82,6 +114,14 @@ struct PieceReader: Sendable {
                 + " of the volume, cannot be used",
             cause: cause)
     }
+}
+
+/// The tables of rewritten packs that a reader has come upon.
+private final class KnownMoves: Sendable {
+    private let tables = Mutex<[PackID: MovedPieces]>([:])
+
+    func table(of pack: PackID) -> MovedPieces? { tables.withLock { $0[pack] } }
+    func note(_ table: MovedPieces) { tables.withLock { $0[table.pack] = table } }
 }
 
 /// Reads the nodes of block maps.

@@ -37,6 +37,8 @@ public struct StageOutOptions: Sendable {
 public struct StageOutResult: Sendable {
     /// The parent's root itself where nothing changed.
     public var root: MapRoot
+    /// What was written for it: until the generation's record is there, nothing else says that they are wanted.
+    public var packs: [PackID]
     public var statistics: TransferStatistics
 }
 
@@ -79,13 +81,13 @@ public struct StageOut: Sendable {
         let geometry = try geometry(source: source, parent: parent)
         let plan = try StageOutPlan(geometry: geometry, source: source, changed: changed, parent: parent)
         if plan.examined.isEmpty, plan.keepsRest, let parent, parent.geometry == geometry {
-            return StageOutResult(root: parent, statistics: meter.statistics)
+            return StageOutResult(root: parent, packs: [], statistics: meter.statistics)
         }
         do {
-            let top = try await MapUpdate.run(
+            let (top, packs) = try await MapUpdate.run(
                 plan: plan, source: source, base: base, store: store, lineage: lineage, options: options, meter: meter)
             let root = MapRoot(geometry: geometry, top: top)
-            return StageOutResult(root: root, statistics: meter.statistics)
+            return StageOutResult(root: root, packs: packs, statistics: meter.statistics)
         } catch is CancellationError {
             throw PerSSDError(.cancelled, "the stage-out was cancelled")
         }

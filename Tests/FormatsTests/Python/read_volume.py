@@ -1,6 +1,6 @@
 """Reads a volume out of its packs, by docs/formats.md and with nothing of PerSSD's own code.
 
-    read_volume.py ROOT.json PACK-FOLDER LINEAGE IMAGE
+    read_volume.py ROOT.json PACK-FOLDER LINEAGE IMAGE [MOVED-FOLDER]
 
 Every digest that the format has is checked on the way. Needs the zstd program; the standard library of Debian 12 has no
 zstd module.
@@ -18,6 +18,7 @@ HEADER = struct.Struct("<8sHHI16s32s")
 ENTRY = struct.Struct("<BBBBIQII32s")
 FOOTER = struct.Struct("<QII32sHHI8s")
 NODE = struct.Struct("<8sHBBBBHQII")
+MOVED = struct.Struct("<8sHHI16s16s32s")
 KINDS = {1: "block", 2: "map node", 3: "patch"}
 
 
@@ -31,12 +32,25 @@ def check(condition, what):
 
 
 class Packs:
-    def __init__(self, folder, lineage):
+    def __init__(self, folder, lineage, moved=None):
         self.bytes = {}
         self.kinds = {}
+        self.moved = {}
         for name in os.listdir(folder):
             with open(os.path.join(folder, name), "rb") as file:
                 self.read(bytes.fromhex(name), file.read(), lineage)
+        for name in os.listdir(moved) if moved else []:
+            with open(os.path.join(moved, name), "rb") as file:
+                self.read_moved(bytes.fromhex(name), file.read(), lineage)
+
+    def read_moved(self, pack, data, lineage):
+        magic, version, flags, count, own, into, of = MOVED.unpack(data[:80])
+        check((magic, version, flags) == (b"PERSSDMV", 1, 0), "header of a table of moved pieces")
+        check(own == pack and of == sha256(lineage.encode()), "pack id and lineage of a table of moved pieces")
+        check(len(data) == 80 + 12 * count + 32 and sha256(data[:-32]) == data[-32:], "digest of moved pieces")
+        pieces = list(struct.iter_unpack("<III", data[80:-32]))
+        check(all(a[0] < b[0] for a, b in zip(pieces, pieces[1:])), "order of moved pieces")
+        self.moved[pack] = (into, {old: (new, length) for old, new, length in pieces})
 
     def read(self, pack, data, lineage):
         magic, version, flags, length, own, of = HEADER.unpack(data[:64])
@@ -57,6 +71,11 @@ class Packs:
         self.bytes[pack] = data
 
     def piece(self, kind, pack, offset, stored, plain, compression, digest):
+        while pack not in self.bytes:
+            check(pack in self.moved, f"pack {pack.hex()}, which is there, or a table of its pieces")
+            pack, pieces = self.moved[pack]
+            check(pieces[offset][1] == stored, "length of a moved piece")
+            offset = pieces[offset][0]
         check(self.kinds[pack, offset] == (kind, compression, stored, plain, digest), f"index line of a {kind}")
         data = self.bytes[pack][offset : offset + stored]
         if compression == 1:
@@ -156,11 +175,11 @@ class Map:
 
 
 def main():
-    root_file, folder, lineage, image = sys.argv[1:]
+    root_file, folder, lineage, image, *moved = sys.argv[1:]
     with open(root_file, encoding="utf-8") as file:
         root = json.load(file)
     check(root["version"] == 1, "version of the root")
-    volume = Map(root, Packs(folder, lineage))
+    volume = Map(root, Packs(folder, lineage, *moved))
     volume.restore()
     with open(image, "wb") as file:
         file.write(volume.volume)
