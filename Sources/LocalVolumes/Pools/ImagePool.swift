@@ -1,5 +1,6 @@
 import Blocking
 import Errors
+import Glibc
 import LinuxSystem
 import Logging
 import Synchronization
@@ -131,6 +132,8 @@ public final class ImagePool: VolumePool {
         try books.withLock { try Self.requireRecovered($0) }
         return try await BlockingPool.shared.run {
             if try self.isShort() { try self.makeRoom() }
+            // xfs frees the blocks of removed files a little later, in the background.
+            for _ in 0..<20 where try self.isShort() { usleep(100_000) }
             guard try self.isShort() else { return nil }
             let left = try FileSystemStats(of: self.directory.root).availableBytes
             return PerSSDError(
