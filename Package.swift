@@ -144,7 +144,9 @@ let package = Package(
         // Runs in virtual machines, too, where there is device-mapper.
         .executableTarget(
             name: "pool-conformance",
-            dependencies: ["LocalVolumes", "LinuxSystem", "Errors", argumentParser, logging, systemPackage],
+            dependencies: [
+                "LocalVolumes", "LinuxSystem", "Commands", "Errors", argumentParser, logging, systemPackage,
+            ],
             path: "Tests/PoolConformance", swiftSettings: swiftSettings),
 
         tests("TestSupportTests", ["TestSupport"]),
