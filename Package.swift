@@ -154,7 +154,8 @@ let package = Package(
         .executableTarget(
             name: "pool-conformance",
             dependencies: [
-                "LocalVolumes", "LinuxSystem", "KillTestSupport", "Errors", argumentParser, logging, systemPackage,
+                "LocalVolumes", "LinuxSystem", "Commands", "KillTestSupport", "Errors", argumentParser, logging,
+                systemPackage,
             ],
             path: "Tests/PoolConformance", swiftSettings: swiftSettings),
 

@@ -2,30 +2,45 @@ import Errors
 import Synchronization
 
 /// Whether a plugin can work. Liveness probes of several sidecars come often, so an answer counts for a while.
+///
+/// An examination goes on when its caller has lost patience, and the next one joins it: a pool that is busy may take longer
+/// to answer than any one caller waits.
 public final class PluginHealth: Sendable {
     public static let lifetime = Duration.seconds(5)
 
+    private struct State {
+        var last: (at: ContinuousClock.Instant, failure: PerSSDError?)?
+        var running: Task<PerSSDError?, Never>?
+    }
+
     private let examine: @Sendable () async throws -> Void
-    private let last = Mutex<(at: ContinuousClock.Instant, failure: PerSSDError?)?>(nil)
+    private let state = Mutex(State())
 
     /// - Parameter examine: throws where the plugin cannot work.
     public init(_ examine: @escaping @Sendable () async throws -> Void) { self.examine = examine }
 
     /// - Throws: the reason why the plugin cannot work, perhaps of a few seconds ago.
     public func check() async throws {
-        if let last = last.withLock({ $0 }), .now - last.at < Self.lifetime {
-            if let failure = last.failure { throw failure }
-            return
+        let examination = state.withLock { state in
+            if let last = state.last, .now - last.at < Self.lifetime {
+                return Task { last.failure }
+            }
+            if let running = state.running { return running }
+            let begun = Task { await self.examineNow() }
+            state.running = begun
+            return begun
         }
+        if let failure = await examination.value { throw failure }
+    }
+
+    private func examineNow() async -> PerSSDError? {
         var failure: PerSSDError?
         do {
             try await examine()
         } catch {
-            // A caller that went away says nothing about the plugin.
-            try Task.checkCancellation()
             failure = PerSSDError(wrapping: error)
         }
-        last.withLock { $0 = (.now, failure) }
-        if let failure { throw failure }
+        state.withLock { $0 = State(last: (.now, failure)) }
+        return failure
     }
 }

@@ -6,7 +6,8 @@ import LocalVolumes
     static let configuration = CommandConfiguration(
         commandName: "pool-conformance",
         subcommands: [
-            SequenceCommand.self, MountedCommand.self, KillsCommand.self, WorkCommand.self, StateCommand.self,
+            SequenceCommand.self, MountedCommand.self, WritingCommand.self, KillsCommand.self, WorkCommand.self,
+            StateCommand.self,
         ])
 }
 

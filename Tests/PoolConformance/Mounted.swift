@@ -24,7 +24,7 @@ struct MountedCommand: AsyncParsableCommand {
         let device = try await pool.attach(record.volume)
         let kind = try FileSystemKind(parsing: fs)
         try await FileSystems().make(kind, on: device)
-        let place = try mount(device, at: "/run/pool-conformance", ["noatime"])
+        let place = try ScratchMount.mount(fs, device, at: "/run/pool-conformance", ["noatime"])
         let file = place.appending("file")
         try write("before", 8, to: file)
         try await requireError(.failedPrecondition) { try await pool.detach(record.volume) }
@@ -54,7 +54,7 @@ struct MountedCommand: AsyncParsableCommand {
 
         try Mount.unmount(place)
         let options = fs == "xfs" ? ["ro", "norecovery", "nouuid"] : ["ro", "noload"]
-        _ = try mount(third.path, at: "/run/pool-conformance", options)
+        _ = try ScratchMount.mount(fs, third.path, at: "/run/pool-conformance", options)
         try require(try contents(file).prefix(6) == Array("after!".utf8)[...], "the cut has other contents")
         try Mount.unmount(place)
         try await pool.discard(third)
@@ -64,15 +64,6 @@ struct MountedCommand: AsyncParsableCommand {
 
     private func allocated(_ pool: any VolumePool, _ cut: Cut) async throws -> UInt64 {
         (try await pool.allocatedRanges(of: cut) ?? []).reduce(0) { $0 + UInt64($1.count) }
-    }
-
-    private func mount(_ device: FilePath, at path: FilePath, _ flags: [String]) throws -> FilePath {
-        try DurableFile.makeDirectory(path)
-        let place = try OpenFile(place: path, mustBeDirectory: true)
-        var options = MountOptions()
-        for flag in flags { if flag == "ro" { options.isReadOnly = true } else { try options.add(flag) } }
-        try Mount.fileSystem(fs, device: device, at: place, options: options)
-        return path
     }
 
     private func write(_ word: String, _ mebibytes: Int, to path: FilePath) throws {

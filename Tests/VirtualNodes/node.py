@@ -1,5 +1,6 @@
 """A machine in software that boots in seconds, with NVMe drives that can be pulled out and a plug that can be, too."""
 
+import concurrent.futures
 import dataclasses
 import pathlib
 import signal
@@ -11,6 +12,9 @@ from qmp import Monitor
 from servers import DIE_WITH_PARENT, free_port
 
 BOOT_SECONDS = 180
+
+# What is to die with its parent dies with the thread that began it, so this one lives as long as the process.
+STARTER = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 
 
 @dataclasses.dataclass
@@ -52,9 +56,13 @@ class VirtualNode:
         return self.directory / f"{serial}.drive"
 
     def empty_drives(self):
-        for drive in self.drives.values():
-            with open(self.contents(drive.serial), "wb") as file:
-                file.truncate(drive.size)
+        for serial in self.drives:
+            self.empty_drive(serial)
+
+    def empty_drive(self, serial):
+        """Only while the machine is off."""
+        with open(self.contents(serial), "wb") as file:
+            file.truncate(self.drives[serial].size)
 
     # Power
 
@@ -63,7 +71,7 @@ class VirtualNode:
         self.wait_until_up()
 
     def switch_on(self):
-        """Begins to boot. It ends with the thread that calls this, as well as with the process."""
+        """Begins to boot. The node ends with this process, if not before."""
         assert not self.is_on, f"{self.name} is on already"
         self.boots += 1
         self.agent = Agent(free_port())
@@ -72,8 +80,9 @@ class VirtualNode:
         self.serial_log = self.directory / f"serial-{self.boots}.log"
         self.log = self.directory / f"qemu-{self.boots}.log"
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                DIE_WITH_PARENT + self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = STARTER.submit(
+                subprocess.Popen, DIE_WITH_PARENT + self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            ).result()
 
     def wait_until_up(self, seconds=BOOT_SECONDS):
         deadline = time.monotonic() + seconds

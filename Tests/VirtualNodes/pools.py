@@ -34,18 +34,22 @@ class ThinPools(VirtualCluster):
     GROUP = "perssd-nvme"
     DRIVE = "thin-1"
 
-    CONFIGURATION = f"""\
+    DRIVES = ["thin-0", "thin-1", "thin-2", "thin-3"]
+    LAYOUT = "striped"
+
+    CONFIGURATION = """\
 pools:
   - name: default
-    volumeGroup: {GROUP}
-    layout: striped
+    volumeGroup: {group}
+    layout: {layout}
     create: true
     drives:
-      serial: [thin-0, thin-1, thin-2, thin-3]
+      serial: [{drives}]
 """
 
     def pool_arguments(self, node):
-        node.write("/run/perssd.yaml", self.CONFIGURATION.encode())
+        configuration = self.CONFIGURATION.format(group=self.GROUP, layout=self.LAYOUT, drives=", ".join(self.DRIVES))
+        node.write("/run/perssd.yaml", configuration.encode())
         return ["--config", "/run/perssd.yaml"]
 
     def copies(self, name):
@@ -56,3 +60,15 @@ pools:
     @staticmethod
     def copy_name(volume):
         return "copy." + volume.volume_id.replace("-", ".")
+
+
+class MirroredPools(ThinPools):
+    """The same on a mirror of two drives."""
+
+    KIND = "raid1"
+    GROUP = "perssd-mirror"
+    DRIVES = ["pool-0", "pool-1"]
+    LAYOUT = "raid1"
+    DRIVE = "pool-1"
+    # To replace it with.
+    SPARE = "pool-2"

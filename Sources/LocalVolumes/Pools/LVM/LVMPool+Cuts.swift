@@ -13,6 +13,7 @@ extension LVMPool {
                     .failedPrecondition, "'\(volume)' has a cut already", remedy: "keep or discard that one first")
             }
             await self.makeRoom(state, for: copy.volume.mappedBytes)
+            self.note(cutOf: volume, isThere: true)
             let snapshot = try await self.snapshot(of: copy, as: .cut(volume: volume))
             return Cut(volume: volume, path: try await self.activate(snapshot), isIndependent: true)
         }
@@ -20,6 +21,7 @@ extension LVMPool {
 
     public func pendingCut(_ volume: String) async throws -> Cut? {
         _ = try record(of: volume)
+        guard mayHaveCut(volume) else { return nil }
         return try await alone { state in
             guard let cut = state.cuts[volume]?.last else { return nil }
             return Cut(volume: volume, path: try await self.activate(cut.name), isIndependent: true)
@@ -56,6 +58,7 @@ extension LVMPool {
             let tags = Self.exchanging(
                 LVMTags.encode(.cut(volume: volume)), LVMTags.encode(.base(volume: volume, generation: generation)))
             try await self.tools.lvm("lvchange", tags + ["\(self.group)/\(kept.name)"])
+            self.note(cutOf: volume, isThere: false)
             await self.discard(bases.map(\.volume))
             await self.deactivate(kept.name)
         }
@@ -75,8 +78,10 @@ extension LVMPool {
     public func discard(_ cut: Cut) async throws {
         _ = try record(of: cut.volume)
         try await alone { state in
-            guard let cuts = state.cuts[cut.volume] else { return }
-            try await self.tools.lvm("lvremove", ["--yes"] + cuts.map { "\(self.group)/\($0.name)" })
+            if let cuts = state.cuts[cut.volume] {
+                try await self.tools.lvm("lvremove", ["--yes"] + cuts.map { "\(self.group)/\($0.name)" })
+            }
+            self.note(cutOf: cut.volume, isThere: false)
         }
     }
 

@@ -50,7 +50,7 @@ extension LVMPool {
                     + "the bucket")
         }
         logger.error(
-            "\(what): the pool goes on with one leg of its mirror; replace the drive, and run lvconvert --repair")
+            "\(what): the pool goes on with one leg of its mirror. Bring it back, or \(LVMTools.giveUpRemedy)")
     }
 
     func activatePool() async throws {

@@ -59,6 +59,8 @@ public final class LVMPool: VolumePool {
     private struct Books {
         var isRecovered = false
         var records: [String: CopyRecord] = [:]
+        /// The volumes that may have a cut, so that a start asks LVM about no others.
+        var cut: Set<String> = []
         var damaged: [String: PerSSDError] = [:]
     }
 
@@ -153,6 +155,7 @@ public final class LVMPool: VolumePool {
             self.books.withLock { books in
                 books = Books(
                     isRecovered: true, records: found.copies.mapValues(\.record),
+                    cut: Set(found.cuts.filter { !$0.value.isEmpty }.keys),
                     damaged: found.damaged.mapValues(\.error))
             }
             await self.makeRoom(found)
@@ -215,6 +218,7 @@ public final class LVMPool: VolumePool {
             if !rest.isEmpty {
                 try await self.tools.lvm("lvremove", ["--yes"] + rest.map { "\(self.group)/\($0.name)" })
             }
+            self.note(cutOf: volume, isThere: false)
         }
     }
 
@@ -314,6 +318,14 @@ public final class LVMPool: VolumePool {
             try Self.requireUsable(volume, books)
             guard let record = books.records[volume] else { throw missing(volume) }
             return record
+        }
+    }
+
+    func mayHaveCut(_ volume: String) -> Bool { books.withLock { $0.cut.contains(volume) } }
+
+    func note(cutOf volume: String, isThere: Bool) {
+        books.withLock { books in
+            if isThere { books.cut.insert(volume) } else { books.cut.remove(volume) }
         }
     }
 

@@ -89,8 +89,7 @@ struct LVMTools: Sendable {
         if words.contains("while PVs are missing") {
             return PerSSDError(
                 .unavailable, what,
-                remedy:
-                    "bring the missing drive back, or give it up with lvconvert --repair and vgreduce --removemissing",
+                remedy: "bring the missing drive back, or, of a pool with the layout raid1, \(giveUpRemedy)",
                 cause: failure)
         }
         if words.contains("nsufficient free space") || words.contains("nsufficient suitable allocatable extents") {
@@ -104,6 +103,10 @@ struct LVMTools: Sendable {
         }
         return PerSSDError(error.code, what, remedy: error.remedy, cause: failure)
     }
+
+    /// Takes what was missing out of mirrors, and nothing else. In a group of two drives, lvconvert --repair finds no room to
+    /// begin with that.
+    static let giveUpRemedy = "give it up with vgreduce --removemissing --mirrorsonly --force"
 
     static let repairRemedy =
         "stop the node plugin, save what can be read, and repair the pool by hand with lvconvert --repair; see "
