@@ -48,6 +48,12 @@ enum Shape {
 
 /// What a simulation knows to be true, whatever the bucket says.
 final class Model: Sendable {
+    struct Branch {
+        var volume: VolumeID
+        var incarnation: Incarnation
+        var contents: Contents
+    }
+
     struct Truth {
         /// What each generation that was ever written holds, by the digest of its record.
         var contents: [GenerationReference: Contents] = [:]
@@ -58,7 +64,7 @@ final class Model: Sendable {
         var snapshots: [SnapshotID: GenerationReference] = [:]
         var pins: [String: GenerationReference] = [:]
         var readers: [String: GenerationReference] = [:]
-        var branches: [String: Contents] = [:]
+        var branches: [String: Branch] = [:]
         var problems: [String] = []
         var counts: [String: Int] = [:]
         var stamp: UInt64 = 0
@@ -88,48 +94,68 @@ struct BucketReader {
         var tables: Set<PackID> = []
     }
 
-    func read(_ map: MapRoot, lineage: String) async throws -> Found {
+    /// - Parameter isIncomplete: whether what cannot be read is left out.
+    func read(_ map: MapRoot, lineage: String, isIncomplete: Bool = false) async throws -> Found {
         var found = Found()
         guard let top = map.top else { return found }
-        let pieces = PieceReader(store: store, lineage: lineage, meter: TransferMeter())
-        let nodes = MapNodeReader(pieces: pieces)
+        let reader = PieceReader(store: store, lineage: lineage, meter: TransferMeter())
         var queue = [(top, map.topPlace)]
         while let (pointer, place) = queue.popLast() {
-            try note(pointer.piece, &found, lineage)
-            if place.level > 0 {
-                for entry in try await nodes.inner(pointer, at: place).entries {
-                    let index = place.index << UInt64(place.geometry.fanOutLog2) + UInt64(entry.slot)
-                    queue.append((entry.child, .init(geometry: place.geometry, level: place.level - 1, index: index)))
-                }
-                continue
-            }
-            for entry in try await nodes.leaf(pointer, at: place).entries {
-                let block = place.blocks.lowerBound + UInt64(entry.slot)
-                found.digests[Int(block)] = entry.block.digest
-                for piece in entry.block.pieces {
-                    try note(piece, &found, lineage)
-                    let stored = try await pieces.bytes(of: piece.pack, piece.range, for: block..<block + 1)
-                    var plain = [UInt8](repeating: 0, count: Int(piece.plainLength))
-                    try plain.withUnsafeMutableBytes { plain in
-                        try stored.withUnsafeBytes {
-                            try pieces.decode(
-                                piece, stored: $0, into: plain, for: block..<block + 1, with: ZstdDecompressor())
-                        }
-                    }
-                }
-            }
+            do {
+                try note(pointer.piece, &found, lineage)
+                queue += try await read(pointer, at: place, reader, &found)
+            } catch  where isIncomplete {}
         }
         return found
     }
 
+    /// - Returns: the nodes below.
+    private func read(
+        _ pointer: NodePointer, at place: MapNodeCoding.Place, _ reader: PieceReader, _ found: inout Found
+    ) async throws -> [(NodePointer, MapNodeCoding.Place)] {
+        let nodes = MapNodeReader(pieces: reader)
+        if place.level > 0 {
+            return try await nodes.inner(pointer, at: place).entries.map { entry in
+                let index = place.index << UInt64(place.geometry.fanOutLog2) + UInt64(entry.slot)
+                return (entry.child, .init(geometry: place.geometry, level: place.level - 1, index: index))
+            }
+        }
+        var failure: (any Error)?
+        for entry in try await nodes.leaf(pointer, at: place).entries {
+            let block = place.blocks.lowerBound + UInt64(entry.slot)
+            found.digests[Int(block)] = entry.block.digest
+            for piece in entry.block.pieces {
+                do {
+                    try note(piece, &found, reader.lineage)
+                    try await check(piece, of: block, reader)
+                } catch {
+                    failure = error
+                }
+            }
+        }
+        if let failure { throw failure }
+        return []
+    }
+
+    private func check(_ piece: Piece, of block: UInt64, _ reader: PieceReader) async throws {
+        let stored = try await reader.bytes(of: piece.pack, piece.range, for: block..<block + 1)
+        var plain = [UInt8](repeating: 0, count: Int(piece.plainLength))
+        try plain.withUnsafeMutableBytes { plain in
+            try stored.withUnsafeBytes {
+                try reader.decode(piece, stored: $0, into: plain, for: block..<block + 1, with: ZstdDecompressor())
+            }
+        }
+    }
+
+    /// Where a piece is now.
     private func note(_ piece: Piece, _ found: inout Found, _ lineage: String) throws {
         var (pack, offset) = (piece.pack, piece.offset)
         while let bytes = store.bytes(MovedPieces.folder(lineage: lineage) + pack.description) {
-            found.tables.insert(pack)
             let table = try MovedPieces(decoding: bytes, of: pack, lineage: lineage)
             guard let place = table.place(of: offset) else {
                 throw PerSSDError(.notFound, "pack \(pack) was rewritten without the piece at \(offset)")
             }
+            found.tables.insert(pack)
             (pack, offset) = (table.into, place)
         }
         found.packs.insert(pack)

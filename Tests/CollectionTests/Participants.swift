@@ -200,7 +200,8 @@ struct Participants: Sendable {
             do {
                 try await catalog.writeBranch(branch, wrote: staged.packs, base: base)
                 let key = "volumes/\(head.volume)/branches/\(head.incarnation)/\(head.epoch).json"
-                model.with { $0.branches[key] = contents }
+                let kept = Model.Branch(volume: head.volume, incarnation: head.incarnation, contents: contents)
+                model.with { $0.branches[key] = kept }
                 return model.count("branch")
             } catch let error as PerSSDError where error.code == .aborted {
                 model.count("branch done again")

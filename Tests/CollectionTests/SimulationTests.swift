@@ -110,12 +110,11 @@ struct Simulation {
         for (label, generation) in truth.pins.merging(truth.readers, uniquingKeysWith: { a, _ in a }) {
             await check("what \(label) pins \(when)") { try await require(generation) }
         }
-        for (path, contents) in truth.branches {
+        // Those of a volume that is deleted may go.
+        for (path, kept) in truth.branches where truth.volumes[kept.volume] == kept.incarnation {
             await check("branch \(path) \(when)") {
                 let branch = try GenerationRecord(decoding: store.bytes(path) ?? [], from: ObjectKey(path))
-                // Of a volume that is deleted it may go.
-                guard truth.volumes[branch.volume] == branch.incarnation else { return }
-                try await require(branch, holds: contents)
+                try await require(branch, holds: kept.contents)
             }
         }
     }
@@ -183,13 +182,20 @@ struct Simulation {
                 } else if path.hasPrefix("snapshots/") {
                     keys.insert(path)
                     let snapshot = try SnapshotRecord(decoding: bytes, from: key)
-                    if snapshot.deletedAt == nil, let generation = snapshot.generation { wanted.insert(generation) }
+                    if snapshot.deletedAt == nil, let generation = snapshot.generation {
+                        wanted.insert(generation)
+                        lineages.insert(snapshot.lineage)
+                    }
                 } else if path.hasPrefix("pins/") {
                     keys.insert(path)
-                    wanted.insert(try PinRecord(decoding: bytes, from: key).generation)
+                    let pin = try PinRecord(decoding: bytes, from: key)
+                    wanted.insert(pin.generation)
+                    lineages.insert(pin.lineage)
                 } else if path.hasPrefix("readers/") {
                     keys.insert(path)
-                    wanted.insert(try ReaderRecord(decoding: bytes, from: key).generation)
+                    let reader = try ReaderRecord(decoding: bytes, from: key)
+                    wanted.insert(reader.generation)
+                    lineages.insert(reader.lineage)
                 } else if path.contains("/generations/") {
                     let record = try GenerationRecord(decoding: bytes, from: key)
                     generations[
@@ -241,12 +247,12 @@ struct Simulation {
 
     private func reach(_ record: GenerationRecord, _ packs: inout Set<String>, isCommitted: Bool) async {
         do {
-            let found = try await BucketReader(store: store).read(record.map, lineage: record.lineage)
+            let found = try await BucketReader(store: store).read(
+                record.map, lineage: record.lineage, isIncomplete: !isCommitted)
             packs.formUnion(found.packs.map { PackID.folder(lineage: record.lineage) + $0.description })
             packs.formUnion(found.tables.map { MovedPieces.folder(lineage: record.lineage) + $0.description })
         } catch {
-            // What was not committed may be incomplete; then it keeps what it can still reach, which is little.
-            if isCommitted { model.problem("leaks: \(error)") }
+            model.problem("leaks: \(error)")
         }
     }
 }

@@ -140,7 +140,7 @@ extension Catalog {
     ///
     /// Where the volume is a clone, those of its origin follow its own, as far as they have been kept.
     /// - Parameter limit: how many at the most.
-    /// - Throws: `corrupt` where one is missing that has not expired.
+    /// - Throws: `corrupt` where one is missing that has not expired; `aborted` where the head is too old to tell.
     public func history(of head: Head, limit: Int) async throws -> [GenerationRecord] {
         var records: [GenerationRecord] = []
         var next = head.newest
@@ -149,7 +149,7 @@ extension Catalog {
                 records.append(record)
                 next = record.parent
             } else {
-                next = try await keptBefore(reference, lineage: records.last?.lineage)
+                next = try await keptBefore(reference, in: head, lineage: records.last?.lineage)
             }
         }
         return records
@@ -157,12 +157,20 @@ extension Catalog {
 
     /// What follows an expired generation in a history.
     ///
-    /// - Throws: `corrupt` where it is missing without having expired.
+    /// - Throws: `corrupt` where it is missing without having expired; `aborted` where the volume has gone on since the head
+    ///   was read, so that what was its newest could expire.
     private func keptBefore(
-        _ reference: GenerationReference, lineage: String?
+        _ reference: GenerationReference, in head: Head, lineage: String?
     ) async throws -> GenerationReference? {
         // A head's newest generation, which nothing before it names a lineage for, never expires.
-        guard let lineage else { throw missing(reference) }
+        guard let lineage else {
+            guard try await self.head(head.volume).value.newest == head.newest else {
+                throw PerSSDError(
+                    .aborted, "volume \(head.volume) has been staged out since its head was read",
+                    remedy: "try again")
+            }
+            throw missing(reference)
+        }
         let collection = try await load(CollectionRecord.self, at: CatalogKey.collection(lineage: lineage))?.value
         guard let collection, collection.hasExpired(reference) else { throw missing(reference) }
         return collection.keptBefore(reference)

@@ -160,7 +160,8 @@ struct LineageCollection: Sendable {
     /// lineage does so by a generation of it.
     private func forgetIfOver(_ judgement: Judgement) async throws {
         let gone = Set(gone.generations)
-        guard let current, current.value.isEmpty, !lineage.lives.contains(where: { $0.head != nil }),
+        guard let current, current.value.isEmpty, lineage.pins.isEmpty,
+            !lineage.lives.contains(where: { $0.head != nil }),
             judgement.generations.allSatisfy({ gone.contains($0.reference) })
         else { return }
         let key = try CatalogKey.collection(lineage: lineage.name)
