@@ -18,7 +18,7 @@ struct Perssd: AsyncParsableCommand {
         subcommands: [
             VolumesCommand.self, LogCommand.self, ShowCommand.self, DiffCommand.self, VerifyCommand.self,
             RestoreCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self, LeaseCommand.self,
-            DemoCommand.self,
+            PinCommand.self, CollectCommand.self, DemoCommand.self,
         ])
 }
 
