@@ -26,7 +26,13 @@ class GuestPlugin(Plugin):
     def start(self):
         self.boot = self.guest.boots
         self.pid = self.guest.start(self.command, self.log_name, self.environment)
-        self.connect(f"127.0.0.1:{self.guest.port}", "perssd-node", READY_SECONDS)
+        try:
+            self.connect(f"127.0.0.1:{self.guest.port}", "perssd-node", READY_SECONDS)
+        except RuntimeError as error:
+            # Whether it is slow or hangs, and where.
+            look = "ps -eo pid,ppid,etimes,stat,wchan:20,args | grep -v ' \\[' | cut -c1-200; dmesg | tail -20"
+            doing = self.guest.run("sh", "-c", look, check=False)
+            raise RuntimeError(f"{error}\n{doing.text}") from error
 
     def has_ended(self):
         return not self.guest.is_on or self.guest.boots != self.boot or self.guest.status(self.pid) is not None
