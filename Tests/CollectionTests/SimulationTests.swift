@@ -14,7 +14,7 @@ import TransferTestSupport
     /// PERSSD_SIMULATIONS says how many, PERSSD_SEED which is the first.
     static var seeds: Range<UInt64> {
         let environment = ProcessInfo.processInfo.environment
-        let count = environment["PERSSD_SIMULATIONS"].flatMap { UInt64($0) } ?? 60
+        let count = environment["PERSSD_SIMULATIONS"].flatMap { UInt64($0) } ?? 20
         let first = environment["PERSSD_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0..<1 << 40)
         return first..<first + count
     }

@@ -58,7 +58,8 @@ import TransferTestSupport
     /// Written by a collection, and read by a reader in Python that shares no code with it.
     @Test func anIndependentReaderFollowsThem() async throws {
         let directory = try TemporaryDirectory("moved")
-        let store = try await DirectoryStore.open(directory: directory + "store")
+        let bucket = try TemporaryDirectory("moved-bucket")
+        let store = try await DirectoryStore.open(directory: bucket.path)
         let catalog = Catalog(store: store)
         let blockBytes = 65_536
         let node = try NodeReference(cluster: "c", node: "a")
@@ -109,8 +110,8 @@ import TransferTestSupport
             try PackageRoot.systemProgram("python3", package: "python3"),
             [
                 "\(PackageRoot.path)/Tests/FormatsTests/Python/read_volume.py", root,
-                directory + "store/\(packs)", volume.lineage, image,
-                directory + "store/\(MovedPieces.folder(lineage: volume.lineage))",
+                bucket + packs, volume.lineage, image,
+                bucket + MovedPieces.folder(lineage: volume.lineage),
             ], directory: directory)
         #expect(try await reader.waitForExit() == 0, "\(reader.output)")
         let sink = MemoryVolume([UInt8](repeating: 0, count: bytes.count))
