@@ -187,7 +187,10 @@ private struct Verification: Sendable {
             let oldest = check.oldest.map { "back to generation \($0)" } ?? "nowhere"
             return say("the history of \(title) is DAMAGED: it can be followed \(oldest)")
         }
-        say("the history of \(title) is sound: \(check.generations) generations, each proved by the next one's record")
+        let expired = check.expired > 0 ? "; \(check.expired) have expired" : ""
+        say(
+            "the history of \(title) is sound: \(check.generations) generations, each proved by the next one's record"
+                + expired)
     }
 
     private func tellFindings(_ report: VerifyReport) {

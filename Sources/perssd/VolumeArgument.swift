@@ -84,12 +84,12 @@ struct VolumeFinder {
         let wanted = number ?? newest.number
         if wanted <= newest.number {
             let distance = Int(clamping: newest.number - wanted)
-            let chain = try await catalog.history(of: listing.head, limit: distance + 1)
-            let reference = chain.count > 1 ? chain[chain.count - 2].parent : newest
-            if let record = chain.last, record.number == wanted, let reference { return (reference, record) }
+            // Fewer where some have expired.
+            let chain = try await catalog.provenHistory(of: listing.head, limit: distance + 1)
+            if let found = chain.first(where: { $0.record.number == wanted }) { return found }
         }
         throw PerSSDError(
-            .notFound, "volume '\(title)' has no generation \(wanted); its newest is \(newest.number)",
+            .notFound, "volume '\(title)' has no generation \(wanted), or no more; its newest is \(newest.number)",
             remedy: "'perssd log' lists those that there are")
     }
 }

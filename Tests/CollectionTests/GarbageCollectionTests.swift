@@ -142,10 +142,13 @@ import TransferTestSupport
         let later = try await catalog.volume(id).head
         #expect(try await catalog.history(of: later, limit: 10).map(\.number) == [7, 6, 2])
         await #expect(throws: PerSSDError.self) { try await catalog.generation(made[0], lineage: lineage) }
+        let check = try await catalog.checkHistory(of: later)
+        #expect(check.isSound && check.generations == 3 && check.expired == 4 && check.oldest == 2, "\(check)")
         // One that is lost is no gap.
         let lost = try CatalogKey.generation(id, later.incarnation, 6)
         bucket.store.overwrite(lost.path, nil)
         await #expect(throws: PerSSDError.self) { try await catalog.history(of: later, limit: 10) }
+        #expect(try await catalog.checkHistory(of: later).findings.count == 1)
     }
 
     @Test func whatIsBeingStagedOutStays() async throws {

@@ -77,6 +77,8 @@ class VirtualNode:
         self.agent = Agent(free_port())
         # What listens at GUEST_PORT in the node is reached here.
         self.port = free_port()
+        # And what listens at AGENT_PORT here.
+        self.agent_port = free_port()
         self.serial_log = self.directory / f"serial-{self.boots}.log"
         self.log = self.directory / f"qemu-{self.boots}.log"
         with open(self.log, "wb") as log:
@@ -100,8 +102,9 @@ class VirtualNode:
             except NodeError:
                 time.sleep(0.1)
 
-    # The port in the node that `port` of this machine leads to.
+    # The ports in the node that `port` and `agent_port` of this machine lead to.
     GUEST_PORT = 9001
+    AGENT_PORT = 9002
 
     def _command(self):
         command = [
@@ -117,7 +120,8 @@ class VirtualNode:
             "-fsdev", f"local,id=shared,path={self.shared},security_model=none",
             "-device", "virtio-9p-pci,fsdev=shared,mount_tag=shared",
             "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.agent.port}-:9000,"
-                       f"hostfwd=tcp:127.0.0.1:{self.port}-:{self.GUEST_PORT}",
+                       f"hostfwd=tcp:127.0.0.1:{self.port}-:{self.GUEST_PORT},"
+                       f"hostfwd=tcp:127.0.0.1:{self.agent_port}-:{self.AGENT_PORT}",
             "-device", "virtio-net-pci,netdev=net,romfile=",
         ]
         for slot, drive in enumerate(self.drives.values(), start=1):

@@ -109,7 +109,8 @@ class VirtualCluster(Cluster):
         self.processes[name] = GuestPlugin(node, [
             str(self.binaries / "perssd-node"), "--endpoint", f"tcp://0.0.0.0:{node.GUEST_PORT}", "--store",
             *self.node_store_arguments, "--cluster", "test", "--log-level", "debug", "--node-id", name,
-            "--state-directory", str(self.place / "state"), *self.pool_arguments(node)], self.environment)
+            "--state-directory", str(self.place / "state"), "--agent-listen", f"0.0.0.0:{node.AGENT_PORT}",
+            "--agent-address", f"127.0.0.1:{node.agent_port}", *self.pool_arguments(node)], self.environment)
         return self.processes[name]
 
     @staticmethod

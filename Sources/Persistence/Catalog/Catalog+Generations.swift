@@ -142,24 +142,31 @@ extension Catalog {
     /// - Parameter limit: how many at the most.
     /// - Throws: `corrupt` where one is missing that has not expired; `aborted` where the head is too old to tell.
     public func history(of head: Head, limit: Int) async throws -> [GenerationRecord] {
-        var records: [GenerationRecord] = []
+        try await provenHistory(of: head, limit: limit).map(\.record)
+    }
+
+    /// The same, each with the reference that proves it.
+    public func provenHistory(
+        of head: Head, limit: Int
+    ) async throws -> [(reference: GenerationReference, record: GenerationRecord)] {
+        var found: [(reference: GenerationReference, record: GenerationRecord)] = []
         var next = head.newest
-        while let reference = next, records.count < limit {
+        while let reference = next, found.count < limit {
             if let record = try await generationIfThere(reference) {
-                records.append(record)
+                found.append((reference, record))
                 next = record.parent
             } else {
-                next = try await keptBefore(reference, in: head, lineage: records.last?.lineage)
+                next = try await keptBefore(reference, in: head, lineage: found.last?.record.lineage)
             }
         }
-        return records
+        return found
     }
 
     /// What follows an expired generation in a history.
     ///
     /// - Throws: `corrupt` where it is missing without having expired; `aborted` where the volume has gone on since the head
     ///   was read, so that what was its newest could expire.
-    private func keptBefore(
+    func keptBefore(
         _ reference: GenerationReference, in head: Head, lineage: String?
     ) async throws -> GenerationReference? {
         // A head's newest generation, which nothing before it names a lineage for, never expires.

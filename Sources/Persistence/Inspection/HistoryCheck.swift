@@ -4,6 +4,8 @@ import Errors
 public struct HistoryCheck: Sendable {
     /// How many records were read and proved by the digest that the next one, or the head, has of them.
     public internal(set) var generations = 0
+    /// How many were passed over because they have expired, as the collection of garbage has noted.
+    public internal(set) var expired: UInt64 = 0
     /// The number of the oldest of them; nil where there are none.
     public internal(set) var oldest: UInt64?
     /// What is wrong; empty where the chain is whole.
@@ -14,8 +16,9 @@ public struct HistoryCheck: Sendable {
 
 extension Catalog {
     /// Follows the chain of parents from end to end: each record has to be the one whose digest is known, and to fit the
-    /// one that was made from it. Where a record is missing or is another, the chain ends there, as nobody knows what was
-    /// before it.
+    /// one that was made from it. What has expired is passed over, and what was kept before it is proved by what the
+    /// collection of garbage noted. Where a record is missing or is another, the chain ends there, as nobody knows what
+    /// was before it.
     ///
     /// - Throws: what the store throws; damage is no error here.
     public func checkHistory(of head: Head) async throws -> HistoryCheck {
@@ -25,7 +28,14 @@ extension Catalog {
         while let reference = next {
             let record: GenerationRecord
             do {
-                record = try await generation(reference)
+                guard let there = try await generationIfThere(reference) else {
+                    let kept = try await keptBefore(reference, in: head, lineage: child?.lineage)
+                    check.expired += reference.number - (kept?.number ?? 0)
+                    // What stands before a gap has another child than the one that was read.
+                    (child, next) = (nil, kept)
+                    continue
+                }
+                record = there
             } catch let error as PerSSDError where error.code == .corrupt || error.code == .unsupported {
                 check.findings.append(error)
                 return check
