@@ -11,11 +11,12 @@ import TransferTestSupport
 @Suite struct SimulationTests {
     static let grace = 3600.0
 
-    /// PERSSD_SIMULATIONS says how many, PERSSD_SEED which is the first.
+    /// PERSSD_SIMULATIONS says how many, PERSSD_SEED which is the first. Always the same where nobody says, so that a change
+    /// is not blamed for what it did not do; to look for more, say another one.
     static var seeds: Range<UInt64> {
         let environment = ProcessInfo.processInfo.environment
         let count = environment["PERSSD_SIMULATIONS"].flatMap { UInt64($0) } ?? 20
-        let first = environment["PERSSD_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0..<1 << 40)
+        let first = environment["PERSSD_SEED"].flatMap { UInt64($0) } ?? 1000
         return first..<first + count
     }
 
