@@ -11,7 +11,7 @@ extension ControllerPlugin {
         let calls: [ControllerServiceCapability.RPC.Kind] = [
             .createDeleteVolume, .publishUnpublishVolume, .listVolumes, .listVolumesPublishedNodes, .getCapacity,
             .singleNodeMultiWriter, .publishReadonly, .expandVolume, .createDeleteSnapshot, .listSnapshots,
-            .getSnapshot, .cloneVolume,
+            .getSnapshot, .cloneVolume, .getVolume,
         ]
         return ControllerGetCapabilitiesResponse(
             capabilities: calls.map {
@@ -82,7 +82,7 @@ extension ControllerPlugin {
     }
 
     /// The ids of this cluster's nodes that a controller published the volume on.
-    private func publishedNodes(_ head: Head) -> [String] {
+    func publishedNodes(_ head: Head) -> [String] {
         guard let lease = head.lease, lease.publication != nil, lease.holder.cluster == cluster else { return [] }
         return [lease.holder.node]
     }

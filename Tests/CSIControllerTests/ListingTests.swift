@@ -142,13 +142,10 @@ import Testing
                 "CREATE_DELETE_VOLUME", "PUBLISH_UNPUBLISH_VOLUME", "LIST_VOLUMES", "LIST_VOLUMES_PUBLISHED_NODES",
                 "GET_CAPACITY", "SINGLE_NODE_MULTI_WRITER", "PUBLISH_READONLY", "EXPAND_VOLUME",
                 "CREATE_DELETE_SNAPSHOT",
-                "LIST_SNAPSHOTS", "GET_SNAPSHOT", "CLONE_VOLUME",
+                "LIST_SNAPSHOTS", "GET_SNAPSHOT", "CLONE_VOLUME", "GET_VOLUME",
             ])
         await expectStatus(.unimplemented) {
-            try await bench.controller.controllerGetVolume(ControllerGetVolumeRequest())
-        }
-        await expectStatus(.unimplemented) {
-            try await bench.controller.controllerGetVolume(ControllerGetVolumeRequest())
+            try await bench.controller.controllerModifyVolume(ControllerModifyVolumeRequest())
         }
     }
 
