@@ -13,9 +13,15 @@ struct CatalogGenerations: GenerationSource {
         } catch let error as PerSSDError where error.code == .notFound {
             return nil
         }
-        guard let pinned = record.generation else {
+        guard record.isReady else {
             throw PerSSDError(
                 .failedPrecondition, "snapshot \(id) is not ready to use", remedy: "try again when it is")
+        }
+        guard let pinned = record.generation else {
+            let geometry = try MapGeometry(blockSize: .standard, capacityBytes: record.capacityBytes)
+            return SnapshotGeneration(
+                volume: record.volume, incarnation: record.incarnation, number: 0,
+                map: StoredMap(root: .zeros(geometry), store: catalog.store, lineage: record.lineage))
         }
         let generation = try await catalog.generation(pinned)
         return SnapshotGeneration(

@@ -114,13 +114,28 @@ private final class ScriptedAgents: NodeAgents {
         await expectStatus(.failedPrecondition, "does not talk to nodes") { try await snapshot(bench, volume) }
     }
 
+    @Test func ofAVolumeThatWasNeverWrittenThereIsAnEmptySnapshot() async throws {
+        let bench = try await Bench.withNodes()
+        let empty = try await bench.create("empty")
+        let made = try await snapshot(bench, empty)
+        #expect(made.readyToUse && made.sizeBytes == empty.capacityBytes)
+        for (index, source) in [
+            VolumeContentSource.Kind.snapshot(.init(snapshotID: made.snapshotID)),
+            .volume(.init(volumeID: empty.volumeID)),
+        ].enumerated() {
+            let copy = try await clone(bench, "copy-\(index)", of: source)
+            #expect(copy.capacityBytes == empty.capacityBytes)
+            #expect(try await bench.head(copy).newest == nil)
+        }
+    }
+
     @Test func badRequestsAreRefused() async throws {
         let bench = try await Bench.withNodes()
-        let (volume, empty) = (try await written(bench), try await bench.create("empty"))
+        let (volume, unfinished) = (try await written(bench), try await bench.create("unfinished"))
+        try await bench.open(unfinished)
         let other = try await written(bench, "other")
         let made = try await snapshot(bench, volume)
         await expectStatus(.alreadyExists, "snapshot-1") { try await snapshot(bench, other) }
-        await expectStatus(.failedPrecondition, "no generation yet") { try await snapshot(bench, empty, "of-nothing") }
         await expectStatus(.notFound, "no volume") { try await snapshot(bench, strangeVolume, "of-none") }
         await expectStatus(.invalidArgument, "name is missing") { try await snapshot(bench, volume, "") }
         await expectStatus(.invalidArgument, "color") {
@@ -128,7 +143,7 @@ private final class ScriptedAgents: NodeAgents {
                 CreateSnapshotRequest(sourceVolumeID: volume.volumeID, name: "s", parameters: ["color": "blue"]))
         }
         await expectStatus(.failedPrecondition, "nothing to clone") {
-            try await clone(bench, "c1", of: .volume(.init(volumeID: empty.volumeID)))
+            try await clone(bench, "c1", of: .volume(.init(volumeID: unfinished.volumeID)))
         }
         for id in ["vol-1", strangeVolume.volumeID] {
             await expectStatus(.notFound, id) { try await clone(bench, "c2", of: .volume(.init(volumeID: id))) }

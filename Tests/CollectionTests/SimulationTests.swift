@@ -212,11 +212,11 @@ struct Simulation {
                 wanted.formUnion(committed.prefix(Participants.policy.last))
                 wanted.formUnion(committed.filter { $0.number == head.loss?.newestGeneration })
                 if let path = try? CatalogKey.volume(head.volume), let bytes = store.bytes(path.path),
-                    let origin = try VolumeRecord(decoding: bytes, from: path).origin,
+                    let origin = try VolumeRecord(decoding: bytes, from: path).origin?.generation,
                     committed.count < Participants.policy.last
-                        || head.loss?.newestGeneration == origin.generation.number
+                        || head.loss?.newestGeneration == origin.number
                 {
-                    wanted.insert(origin.generation)
+                    wanted.insert(origin)
                 }
                 for snapshot in try await catalog.snapshots(after: nil, limit: 100)
                 where snapshot.incarnation == incarnation {

@@ -39,18 +39,22 @@ extension Catalog {
     /// What a clone takes from its source.
     struct ResolvedSource {
         var origin: VolumeRecord.Origin
-        var lineage: String
         var capacityBytes: UInt64
-        var blockSize: Int
+        /// What comes with the generation; nil where there is none, and the clone begins empty, with its own.
+        var inherited: (lineage: String, blockSize: Int)?
+
+        init(empty source: CloneSource, capacityBytes: UInt64) {
+            origin = VolumeRecord.Origin(source: source, generation: nil)
+            self.capacityBytes = capacityBytes
+        }
 
         init(
             _ source: CloneSource, _ reference: GenerationReference, _ record: GenerationRecord, capacityBytes: UInt64
         ) {
             origin = VolumeRecord.Origin(source: source, generation: reference)
-            lineage = record.lineage
+            inherited = (record.lineage, record.map.blockSize.bytes)
             // The generation may be of an expansion that came after the volume's record was read.
             self.capacityBytes = max(capacityBytes, record.map.capacityBytes)
-            blockSize = record.map.blockSize.bytes
         }
     }
 
@@ -60,13 +64,19 @@ extension Catalog {
         switch source {
         case .snapshot(let id):
             let snapshot = try await snapshot(id)
-            guard let pinned = snapshot.generation else { throw Self.notReady(snapshot) }
+            guard snapshot.isReady else { throw Self.notReady(snapshot) }
+            guard let pinned = snapshot.generation else {
+                return ResolvedSource(empty: source, capacityBytes: snapshot.capacityBytes)
+            }
             let record = try await generation(pinned, lineage: snapshot.lineage)
             return ResolvedSource(source, pinned, record, capacityBytes: snapshot.capacityBytes)
         case .volume(let id):
             while true {
                 let listing = try await volume(id)
-                guard let newest = listing.head.newest else { throw Self.nothingToClone(listing) }
+                guard let newest = listing.head.newest else {
+                    guard listing.head.lease == nil else { throw Self.nothingToClone(listing) }
+                    return ResolvedSource(empty: source, capacityBytes: listing.record.capacityBytes)
+                }
                 if let record = try await generationIfThere(newest) {
                     return ResolvedSource(source, newest, record, capacityBytes: listing.record.capacityBytes)
                 }
@@ -82,10 +92,8 @@ extension Catalog {
     private static func nothingToClone(_ listing: VolumeListing) -> PerSSDError {
         PerSSDError(
             .failedPrecondition,
-            "volume \(listing.record.title) has no generation yet, so there is nothing to clone: nothing of it has been "
-                + "staged out",
-            remedy: listing.head.lease == nil
-                ? "make an empty volume instead" : "wait until its pod has ended, or make a snapshot")
+            "volume \(listing.record.title) is in use, and nothing of it has been staged out yet, so there is nothing to clone",
+            remedy: "wait until its pod has ended, or make a snapshot, and a volume of that")
     }
 
     /// The capacity that a volume will have.
@@ -121,8 +129,8 @@ extension Catalog {
     /// A clone that was written since stands at a generation of its own.
     /// - Returns: false where the origin expired before the clone's head was there; the clone is deleted then.
     func secureOrigin(of listing: VolumeListing) async throws -> Bool {
-        guard let origin = listing.record.origin, listing.head.newest == origin.generation else { return true }
-        if try await secure(origin.generation, lineage: listing.record.lineage) != nil { return true }
+        guard let generation = listing.record.origin?.generation, listing.head.newest == generation else { return true }
+        if try await secure(generation, lineage: listing.record.lineage) != nil { return true }
         let (id, incarnation) = (listing.record.volume, listing.record.incarnation)
         let deletedAt = time
         do {

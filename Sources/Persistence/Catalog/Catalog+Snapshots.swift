@@ -9,8 +9,7 @@ extension Catalog {
     /// can never come, because the lease was lost before the cut was made, is planned anew by the next call.
     ///
     /// - Throws: `alreadyExists` where the name is taken by a snapshot of another volume; `notFound` where there is no such
-    ///   volume; `failedPrecondition` where it has no generation and nobody has it open, and where the node that had made
-    ///   the cut lost its lease before it could commit it.
+    ///   volume; `failedPrecondition` where the node that had made the cut lost its lease before it could commit it.
     public func createSnapshot(name: String, of volume: VolumeID) async throws -> SnapshotRecord {
         let id = SnapshotID(name: name)
         let key = try CatalogKey.snapshot(id)
@@ -56,7 +55,7 @@ extension Catalog {
             // Whoever wrote it may have died before it looked.
             return try await secure(generation, lineage: record.lineage) == nil ? nil : record
         }
-        guard let delivery = record.delivery else { return nil }
+        guard let delivery = record.delivery else { return record }
         let head = try await load(Head.self, at: CatalogKey.head(volume))?.value
         if let head, head.deletedAt == nil, head.incarnation == record.incarnation, head.epoch == delivery.epoch,
             head.lease?.holder == delivery.node
@@ -104,12 +103,6 @@ extension Catalog {
             record.generation = nil
             record.delivery = SnapshotRecord.Delivery(
                 node: lease.holder, epoch: head.epoch, after: head.newest?.number ?? 0)
-        } else if head.newest == nil {
-            throw PerSSDError(
-                .failedPrecondition,
-                "volume \(listing.record.title) has no generation yet, so a snapshot of it would hold nothing: no pod has "
-                    + "used it",
-                remedy: "make the snapshot once a pod has written the volume")
         }
         return record
     }

@@ -78,9 +78,11 @@ extension Catalog {
             if let existing, !isOver(existing) { return existing }
             let resolved = try await resolve(source)
             record.capacityBytes = try cloneCapacity(new, of: resolved)
-            record.lineage = resolved.lineage
             record.origin = resolved.origin
-            record.parameters.blockSize = resolved.blockSize
+            if let inherited = resolved.inherited {
+                record.lineage = inherited.lineage
+                record.parameters.blockSize = inherited.blockSize
+            }
         } else {
             record.capacityBytes = try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
         }

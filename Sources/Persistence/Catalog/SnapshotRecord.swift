@@ -60,7 +60,7 @@ public struct SnapshotRecord: Record, Equatable {
     public var capacityBytes: UInt64
     /// When its contents were as they are: for one of a volume that nobody writes the time of its creation.
     public var createdAt: Date
-    /// What it pins; nil while that is still to be committed.
+    /// What it pins; nil while that is still to be committed, and for a snapshot of a volume that was never written.
     public var generation: GenerationReference?
     /// Who is to deliver the generation; nil once it is there.
     public var delivery: Delivery?
@@ -101,7 +101,7 @@ public struct SnapshotRecord: Record, Equatable {
         self.deletedAt = deletedAt
     }
 
-    public var isReady: Bool { generation != nil }
+    public var isReady: Bool { delivery == nil }
     /// How people know what it is of.
     public var sourceTitle: String { claim?.description ?? volume.rawValue }
 }

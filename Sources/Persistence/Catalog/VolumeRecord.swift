@@ -34,9 +34,10 @@ public struct VolumeRecord: Record, Equatable {
     /// What a clone was made of, and the generation that its head began at.
     public struct Origin: Sendable, Codable, Hashable {
         public var source: CloneSource
-        public var generation: GenerationReference
+        /// nil where the source had never been written: the clone began empty, too.
+        public var generation: GenerationReference?
 
-        public init(source: CloneSource, generation: GenerationReference) {
+        public init(source: CloneSource, generation: GenerationReference?) {
             (self.source, self.generation) = (source, generation)
         }
     }
