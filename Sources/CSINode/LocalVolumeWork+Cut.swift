@@ -23,6 +23,8 @@ extension LocalVolumeWork {
             memory.snapshotsCut.formUnion(memory.snapshotsWanted)
             return memory.snapshotsWanted
         }
+        // What a try that failed half-way may have left is nobody's.
+        try await pool.discardPendingCut(volume.rawValue)
         let cut = try await pool.cut(volume.rawValue)
         memory.withLock { ($0.lastCut, $0.writtenAtCut) = (.now, nil) }
         return MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted())

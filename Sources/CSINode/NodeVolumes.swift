@@ -55,7 +55,7 @@ actor NodeVolumes {
             return
         }
         // A stage-out that was killed begins anew with a cut of its own: what it had sent is garbage in any case.
-        if let cut = try await pool.pendingCut(name) { try await pool.discard(cut) }
+        try await pool.discardPendingCut(name)
         let targets = try await publications(of: copy)
         if targets.isEmpty {
             if try await environment.publisher.unstage(name) == .btrfs, let device = copy.device {

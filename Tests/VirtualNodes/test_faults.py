@@ -96,6 +96,7 @@ class Crossing:
         print(f"turn {self.turn}: {time.monotonic() - start:.0f} s")
 
     def undisturbed(self, node):
+        self.seconds[node] = {}
         calls = {"unpublish": self.here[node].begin_unpublish(node), "publish": self.coming[node].begin_publish(node)}
         start = time.monotonic()
         for kind, call in calls.items():
@@ -131,6 +132,8 @@ class Crossing:
 
     def go_through(self, points, disturbances):
         """Each node has every other point."""
+        # Twice: what arrives the first time is new, and is not restored.
+        self.cross(self.undisturbed)
         self.cross(self.undisturbed)
         for disturb in disturbances:
             for turn in range(0, len(points), len(self.cluster.nodes)):
@@ -145,7 +148,7 @@ class Crossing:
         # Else the calls were over before anything happened, and this has shown nothing.
         for kind in ("publish", "unpublish"):
             for disturb in disturbances:
-                assert self.interrupted[kind, disturb.__name__] > len(points) // 2, self.interrupted
+                assert self.interrupted[kind, disturb.__name__] >= len(points) // 2, self.interrupted
 
 
 def test_the_plugin_is_killed_and_the_power_fails_during_publish_and_unpublish(cluster):

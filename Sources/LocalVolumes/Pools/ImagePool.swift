@@ -161,7 +161,7 @@ public final class ImagePool: VolumePool {
             let missing = record.sizeBytes > allocated ? record.sizeBytes - allocated : 0
             needed += UInt64(Double(missing) / options.overcommit)
             if try FileStatus.of(directory.cutFile(record.volume)) != nil { needed += allocated }
-            for generation in try directory.baseGenerations(record.volume) {
+            for generation in try baseGenerations(record.volume) {
                 let base = try FileStatus.of(directory.baseFile(record.volume, generation))?.allocatedBytes ?? 0
                 bases.append((record.volume, base))
                 needed += base
@@ -173,6 +173,15 @@ public final class ImagePool: VolumePool {
             )
             try directory.removeBases(base.volume, except: nil)
             needed -= base.bytes
+        }
+    }
+
+    /// Of a volume that is being removed at this moment there are none.
+    private func baseGenerations(_ volume: String) throws -> [UInt64] {
+        do {
+            return try directory.baseGenerations(volume)
+        } catch let error as PerSSDError where error.code == .notFound {
+            return []
         }
     }
 
@@ -332,8 +341,14 @@ public final class ImagePool: VolumePool {
                 throw PerSSDError(
                     .failedPrecondition, "'\(volume)' has a cut already", remedy: "keep or discard that one first")
             }
-            try self.directory.cloneImage(volume, to: path)
-            try self.makeRoom()
+            do {
+                try self.directory.cloneImage(volume, to: path)
+                try self.makeRoom()
+            } catch {
+                // Nobody else knows of it.
+                _ = try? DurableFile.removeIfThere(path)
+                throw error
+            }
             return Cut(volume: volume, path: path, isIndependent: true)
         }
     }

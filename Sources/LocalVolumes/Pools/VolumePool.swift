@@ -61,6 +61,10 @@ public protocol VolumePool: Sendable {
     /// A cut that a kill left behind, to go on staging it out; nil where there is none.
     func pendingCut(_ volume: String) async throws -> Cut?
 
+    /// Lets a cut go that a kill, or a failure, left behind; fine where there is none. One that a loss of power has left in the
+    /// books alone goes, too.
+    func discardPendingCut(_ volume: String) async throws
+
     /// Which parts of the cut may differ from the base kept for generation `generation`; nil where nobody can tell.
     func changes(in cut: Cut, since generation: UInt64) async throws -> [Range<UInt64>]?
 
@@ -85,6 +89,10 @@ extension VolumePool {
     public var cutsFreeze: Bool { false }
 
     public func allocatedRanges(of cut: Cut) async throws -> [Range<UInt64>]? { nil }
+
+    public func discardPendingCut(_ volume: String) async throws {
+        if let cut = try await pendingCut(volume) { try await discard(cut) }
+    }
 }
 
 public struct PoolUsage: Sendable, Equatable {

@@ -28,6 +28,14 @@ extension LVMPool {
         }
     }
 
+    /// Without a device: after a loss of power it may be in the group's metadata and not in those of the thin pool, so that it
+    /// can be removed, and not activated.
+    public func discardPendingCut(_ volume: String) async throws {
+        _ = try record(of: volume)
+        guard mayHaveCut(volume) else { return }
+        try await discard(Cut(volume: volume, path: "/", isIndependent: true))
+    }
+
     /// A read-only snapshot that bears its tags from the start.
     private func snapshot(of copy: ThinPoolState.Copy, as meaning: LVMTags.Meaning) async throws -> String {
         let name = LVMNames.snapshot(copy.record.volume)
@@ -100,7 +108,13 @@ extension LVMPool {
         _ = try record(of: volume)
         return try await alone { state in
             guard let base = state.bases[volume]?.last(where: { $0.generation == generation }) else { return nil }
-            _ = try await self.activate(base.volume.name)
+            do {
+                _ = try await self.activate(base.volume.name)
+            } catch {
+                // It makes a stage-out shorter, and must not keep one from being made.
+                self.logger.warning("the base of '\(volume)' in the pool '\(self.name)' cannot be used: \(error)")
+                return nil
+            }
             // By its name, which no other volume ever gets: should the base go before it is opened, its number may be
             // another's then.
             let name = LVMNames.deviceMapperName(self.group, base.volume.name)
