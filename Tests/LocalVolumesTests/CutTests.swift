@@ -31,6 +31,23 @@ import Testing
         }
     }
 
+    @Test func aCutDoesNotMindAVolumeThatIsBeingRemoved() async throws {
+        try await Scratch.with { scratch in
+            let directory = try PoolPlace.xfs.makeDirectory(in: scratch)
+            let pool = try await openPool(directory).pool
+            for volume in ["v", "going"] { _ = try await pool.create(newRecord(volume)) }
+            // As a removal has it between its files and the books.
+            try FileManager.default.removeItem(atPath: directory.appending("volumes/going").string)
+            let cut = try await pool.cut("v")
+            #expect(cut.isIndependent)
+            // Whoever made it has died: the next one has none in its way.
+            try await pool.discardPendingCut("v")
+            try await pool.discardPendingCut("v")
+            #expect(try await pool.pendingCut("v") == nil)
+            _ = try await pool.cut("v")
+        }
+    }
+
     @Test func withSharingACutStaysAsItWas() async throws {
         try await Scratch.with { scratch in
             let directory = try PoolPlace.xfs.makeDirectory(in: scratch)
