@@ -16,7 +16,7 @@ def test_a_cut_while_a_pod_writes_holds_all_that_was_synced_before(nodes, binari
     drive = node.device("pool-3")
     try:
         said = node.run(
-            binaries / "pool-conformance", "writing", "--vg", GROUP, "--drives", drive, "--fs", "ext4", "--cuts", "4",
+            binaries / "pool-conformance", "writing", "--vg", GROUP, "--drives", drive, "--fs", "ext4", "--cuts", "3",
             timeout=300).text
         print(said)
         assert "writing passed: ext4" in said
