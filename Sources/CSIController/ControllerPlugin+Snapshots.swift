@@ -70,19 +70,15 @@ extension ControllerPlugin {
     public func deleteSnapshot(
         _ request: DeleteSnapshotRequest, context: RPCContext
     ) async throws -> DeleteSnapshotResponse {
-        try RequestChecks.required(request.snapshotID, "snapshot_id")
         // An id that no snapshot can have is one that does not exist, and deleting that succeeds.
-        guard let id = SnapshotID(request.snapshotID) else { return DeleteSnapshotResponse() }
+        guard let id = try SnapshotID.named(request.snapshotID) else { return DeleteSnapshotResponse() }
         try await catalog.deleteSnapshot(id)
         logger.info("snapshot is deleted", metadata: ["snapshot": "\(id)"])
         return DeleteSnapshotResponse()
     }
 
     public func getSnapshot(_ request: GetSnapshotRequest, context: RPCContext) async throws -> GetSnapshotResponse {
-        try RequestChecks.required(request.snapshotID, "snapshot_id")
-        guard let id = SnapshotID(request.snapshotID) else {
-            throw PerSSDError(.notFound, "there is no snapshot '\(request.snapshotID)'")
-        }
+        guard let id = try SnapshotID.named(request.snapshotID) else { throw Self.noSnapshot(request.snapshotID) }
         return GetSnapshotResponse(snapshot: Self.message(try await catalog.snapshot(id)))
     }
 
@@ -108,6 +104,10 @@ extension ControllerPlugin {
         }
         return Self.listing(
             try await catalog.snapshots(of: volume, after: paging.after, limit: paging.limit + 1), limit: paging.limit)
+    }
+
+    static func noSnapshot(_ id: String) -> PerSSDError {
+        PerSSDError(.notFound, "there is no snapshot '\(id)'")
     }
 
     private static func listing(_ found: [SnapshotRecord], limit: Int) -> ListSnapshotsResponse {

@@ -77,9 +77,7 @@ extension ControllerPlugin {
         switch source.type {
         case .snapshot(let snapshot):
             try RequestChecks.required(snapshot.snapshotID, "volume_content_source.snapshot.snapshot_id")
-            guard let id = SnapshotID(snapshot.snapshotID) else {
-                throw PerSSDError(.notFound, "there is no snapshot '\(snapshot.snapshotID)'")
-            }
+            guard let id = SnapshotID(snapshot.snapshotID) else { throw noSnapshot(snapshot.snapshotID) }
             return .snapshot(id)
         case .volume(let volume):
             try RequestChecks.required(volume.volumeID, "volume_content_source.volume.volume_id")

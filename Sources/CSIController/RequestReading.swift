@@ -12,12 +12,12 @@ extension VolumeCapability {
     }
 }
 
-extension VolumeID {
-    /// The volume that a request names; nil for an id that no volume can have: the caller says what that means.
+extension DerivedID {
+    /// The volume or snapshot that a request names; nil for an id that none can have: the caller says what that means.
     ///
     /// - Throws: `invalidArgument` where it is missing or too long.
-    static func named(_ text: String) throws -> VolumeID? {
-        try RequestChecks.required(text, "volume_id")
-        return VolumeID(text)
+    static func named(_ text: String) throws -> Self? {
+        try RequestChecks.required(text, "\(kind)_id")
+        return Self(text)
     }
 }

@@ -113,8 +113,7 @@ import Testing
 
     private func start(_ arguments: [String], output: Int32) throws -> Process {
         let process = Process()
-        let here = URL(fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
-        process.executableURL = here.deletingLastPathComponent().appendingPathComponent("local-volumes-crash-helper")
+        process.executableURL = try crashHelper()
         process.arguments = arguments
         process.standardOutput = FileHandle(fileDescriptor: output, closeOnDealloc: false)
         try process.run()

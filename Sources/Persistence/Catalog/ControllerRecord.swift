@@ -4,7 +4,7 @@ import Foundation
 
 /// `controllers/<cluster>/<instance>.json`: a controller's process, and how nodes know it. It is written anew at intervals
 /// and goes when the process ends.
-public struct ControllerRecord: Record, Equatable {
+public struct ControllerRecord: Record, LivingRecord, Equatable {
     static let format = "perssd-controller"
     static let currentVersion = 1
 
@@ -26,10 +26,6 @@ public struct ControllerRecord: Record, Equatable {
         seenAt = startedAt
         self.interval = interval
     }
-
-    /// Whether it may be believed, as far as the bucket can tell: three intervals may be missed.
-    public func isAlive(at now: Date) -> Bool { validUntil > now }
-    public var validUntil: Date { seenAt.addingTimeInterval(Double(interval * 3)) }
 }
 
 extension ControllerRecord: PlacedRecord {

@@ -2,7 +2,7 @@ import Errors
 import Foundation
 
 /// `nodes/<cluster>/<node>.json`: what a node says of itself; it writes it anew when its pools change, and at intervals.
-public struct NodeRecord: Record, Equatable {
+public struct NodeRecord: Record, LivingRecord, Equatable {
     static let format = "perssd-node"
     static let currentVersion = 1
 
@@ -59,7 +59,4 @@ public struct NodeRecord: Record, Equatable {
     }
 
     public func pool(_ name: String) -> PoolReport? { pools.first { $0.name == name } }
-
-    /// Whether its plugin lives, as far as the bucket can tell: three intervals may be missed.
-    public func isAlive(at now: Date) -> Bool { now.timeIntervalSince(seenAt) < Double(interval * 3) }
 }

@@ -1,43 +1,12 @@
-import Digests
-import Errors
 import Foundation
 
 /// A snapshot's id: valid in every cluster that uses the bucket.
-public struct SnapshotID: Hashable, Sendable, Comparable, Codable, CustomStringConvertible {
+public struct SnapshotID: DerivedID {
+    public static let prefix = "snap-"
+    public static let kind = "snapshot"
     public let rawValue: String
 
-    private static let prefix = "snap-"
-    private static let digits = 32
-
-    /// The id that a snapshot of this name has, whoever asks: so creating is idempotent without a listing.
-    public init(name: String) {
-        rawValue = Self.prefix + SHA256.digest(name).hex.prefix(Self.digits)
-    }
-
-    /// - Returns: nil where the text is no id that `init(name:)` could have made: it names no snapshot, and no path.
-    public init?(_ text: String) {
-        let digits = text.dropFirst(Self.prefix.count)
-        guard text.hasPrefix(Self.prefix), digits.utf8.count == Self.digits,
-            let bytes = [UInt8](hex: String(digits)), bytes.hex == digits
-        else { return nil }
-        rawValue = text
-    }
-
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        guard let id = SnapshotID(try container.decode(String.self)) else {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "no snapshot id")
-        }
-        self = id
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(rawValue)
-    }
-
-    public static func < (a: SnapshotID, b: SnapshotID) -> Bool { a.rawValue < b.rawValue }
-    public var description: String { rawValue }
+    public init(unchecked rawValue: String) { self.rawValue = rawValue }
 }
 
 /// `snapshots/<snapshot>.json`: a name for one generation, which is kept for as long as the snapshot is there.

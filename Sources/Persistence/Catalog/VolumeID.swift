@@ -2,44 +2,12 @@ import Digests
 import Errors
 
 /// A volume's id: valid on every node, and in every cluster that uses the bucket.
-public struct VolumeID: Hashable, Sendable, Comparable, Codable, CustomStringConvertible {
+public struct VolumeID: DerivedID {
+    public static let prefix = "vol-"
+    public static let kind = "volume"
     public let rawValue: String
 
-    private static let prefix = "vol-"
-    private static let digits = 32
-
-    /// The id that a volume of this name has, whoever asks: so creating is idempotent without a listing.
-    ///
-    /// 128 bits of the name's SHA-256; `volume.json` keeps the name itself, which a creation compares.
-    public init(name: String) {
-        rawValue = Self.prefix + SHA256.digest(name).hex.prefix(Self.digits)
-    }
-
-    /// - Returns: nil where the text is no id that `init(name:)` could have made: it names no volume, and no path.
-    public init?(_ text: String) {
-        let digits = text.utf8.dropFirst(Self.prefix.utf8.count)
-        let isHex = digits.allSatisfy {
-            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
-        }
-        guard text.hasPrefix(Self.prefix), digits.count == Self.digits, isHex else { return nil }
-        rawValue = text
-    }
-
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        guard let id = VolumeID(try container.decode(String.self)) else {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "no volume id")
-        }
-        self = id
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(rawValue)
-    }
-
-    public static func < (a: VolumeID, b: VolumeID) -> Bool { a.rawValue < b.rawValue }
-    public var description: String { rawValue }
+    public init(unchecked rawValue: String) { self.rawValue = rawValue }
 }
 
 /// One life of a volume: an id can come back after a deletion, an incarnation never does.
