@@ -54,7 +54,8 @@ pools:
 
     def copies(self, name):
         """The names of the logical volumes that hold local copies."""
-        listing = lvm(self.nodes[name], "lvs", "--noheadings", "-o", "lv_name", "@perssd.kind=copy").text
+        selection = f"vg_name={self.GROUP} && lv_tags=perssd.kind=copy"
+        listing = lvm(self.nodes[name], "lvs", "--noheadings", "-o", "lv_name", "--select", selection).text
         return set(listing.split())
 
     @staticmethod
