@@ -153,6 +153,19 @@ public struct ServiceOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "How often the controller collects garbage in the store: 1m to 720h, or never (default: 24h).",
+            discussion: "Only perssd-controller uses it. Environment: PERSSD_COLLECTION_INTERVAL.",
+            valueName: "duration"))
+    var collectionInterval: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "How long what nobody needs stays, once that was noticed: 1m to 720h (default: 24h).",
+            discussion: "Only perssd-controller uses it. Environment: PERSSD_COLLECTION_GRACE.", valueName: "duration"))
+    var collectionGrace: String?
+
+    @Option(
+        help: ArgumentHelp(
             "How many volumes may be published on the node at once (default: 0, as many as its pools have room for).",
             discussion: "Only perssd-node uses it. Environment: PERSSD_MAXIMUM_VOLUMES.", valueName: "count"))
     var maximumVolumes: String?
@@ -178,7 +191,8 @@ public struct ServiceOptions: ParsableArguments {
         let own: [Setting: String?] = [
             .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
             .targetDirectory: targetDirectory, .maximumVolumes: maximumVolumes, .agentListen: agentListen,
-            .agentAddress: agentAddress, .logLevel: logLevel, .logFormat: logFormat,
+            .agentAddress: agentAddress, .collectionInterval: collectionInterval,
+            .collectionGrace: collectionGrace, .logLevel: logLevel, .logFormat: logFormat,
         ]
         return own.merging(store.values) { mine, _ in mine }
     }

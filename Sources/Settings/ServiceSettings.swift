@@ -1,6 +1,8 @@
 import Errors
 import Foundation
+import Persistence
 import RPC
+import Units
 
 /// All that a process of PerSSD is told, checked.
 public struct ServiceSettings: Sendable {
@@ -18,6 +20,10 @@ public struct ServiceSettings: Sendable {
     public var agentListen: RPCAddress?
     /// Where the controller reaches it, where that is not where it listens.
     public var agentAddress: RPCAddress?
+    /// How often a controller collects garbage; nil for never.
+    public var collectionInterval: Duration?
+    /// How long what nobody needs stays after a collection has noticed that.
+    public var collectionGrace: Duration
     public var store: StoreSettings
     public var pools: [PoolSettings]
     public var log: LogSettings
@@ -26,6 +32,7 @@ public struct ServiceSettings: Sendable {
     public static let defaultStateDirectory = "/var/lib/perssd"
     /// The metadata of a volume group that PerSSD made hold some 5000 volumes, with a cut and a base each.
     static let mostVolumes = 4096
+    static let defaultCollectionInterval = Duration.seconds(86_400)
 
     /// - Parameter layer: all layers, the highest over the others.
     /// - Throws: `invalidArgument` that says which setting, where it was given, and what to give.
@@ -48,6 +55,14 @@ public struct ServiceSettings: Sendable {
         maximumVolumes = try values[.maximumVolumes]?.number(in: 0...Self.mostVolumes) ?? 0
         agentListen = try values[.agentListen].map { try Self.port($0) }
         agentAddress = try values[.agentAddress].map { try Self.port($0) }
+        collectionInterval =
+            switch values[.collectionInterval] {
+            case nil: Self.defaultCollectionInterval
+            case .some(let given) where given.text == "never": nil
+            case .some(let given): try Self.collectionTime(given, orElse: " or never")
+            }
+        collectionGrace =
+            try values[.collectionGrace].map { try Self.collectionTime($0) } ?? GarbageCollection.Options.defaultGrace
         store = try StoreSettings(values)
         pools = layer.pools
         log = try LogSettings(values)
@@ -64,6 +79,15 @@ public struct ServiceSettings: Sendable {
                     remedy: "give each pool a directory, or a volume group and drives, of its own")
             }
         }
+    }
+
+    private static func collectionTime(_ given: Given, orElse: String = "") throws -> Duration {
+        guard let duration = Duration(parsing: given.text), GarbageCollection.Options.graces.contains(duration) else {
+            throw PerSSDError(
+                .invalidArgument, "\(given.source): '\(given.text.prefix(100))' is not what is needed",
+                remedy: "give a duration from 1m to 720h, such as 24h\(orElse.isEmpty ? "" : ",")\(orElse)")
+        }
+        return duration
     }
 
     private static func port(_ given: Given) throws -> RPCAddress {

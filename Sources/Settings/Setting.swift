@@ -11,6 +11,8 @@ public enum Setting: String, CaseIterable, Sendable {
     case maximumVolumes
     case agentListen
     case agentAddress
+    case collectionInterval
+    case collectionGrace
     case storeLocation
     case storeEndpoint
     case storeRegion
@@ -33,6 +35,8 @@ public enum Setting: String, CaseIterable, Sendable {
         case .maximumVolumes: "maximumVolumes"
         case .agentListen: "agent.listen"
         case .agentAddress: "agent.address"
+        case .collectionInterval: "collection.interval"
+        case .collectionGrace: "collection.grace"
         case .storeLocation: "store.location"
         case .storeEndpoint: "store.endpoint"
         case .storeRegion: "store.region"
@@ -57,6 +61,8 @@ public enum Setting: String, CaseIterable, Sendable {
         case .maximumVolumes: "--maximum-volumes"
         case .agentListen: "--agent-listen"
         case .agentAddress: "--agent-address"
+        case .collectionInterval: "--collection-interval"
+        case .collectionGrace: "--collection-grace"
         case .storeLocation: "--store"
         case .storeEndpoint: "--store-endpoint"
         case .storeRegion: "--store-region"
@@ -82,6 +88,8 @@ public enum Setting: String, CaseIterable, Sendable {
         case .maximumVolumes: ["PERSSD_MAXIMUM_VOLUMES"]
         case .agentListen: ["PERSSD_AGENT_LISTEN"]
         case .agentAddress: ["PERSSD_AGENT_ADDRESS"]
+        case .collectionInterval: ["PERSSD_COLLECTION_INTERVAL"]
+        case .collectionGrace: ["PERSSD_COLLECTION_GRACE"]
         case .storeLocation: ["PERSSD_STORE"]
         case .storeEndpoint: ["PERSSD_STORE_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
         case .storeRegion: ["PERSSD_STORE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"]

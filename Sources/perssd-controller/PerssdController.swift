@@ -27,12 +27,16 @@ struct PerssdController: AsyncParsableCommand {
             catalog: catalog, cluster: process.settings.cluster, version: version, agents: agents,
             logger: process.logger)
         try await presence.start()
-        try await process.run([
-            BackgroundService { await presence.run() },
-            RPCService(
-                plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
-                on: process.settings.endpoint, logger: process.logger),
-        ])
+        let collection = process.settings.collectionInterval.map {
+            PeriodicCollection(
+                catalog: catalog, interval: $0, grace: process.settings.collectionGrace, logger: process.logger)
+        }
+        let background = [BackgroundService { await presence.run() }]
+            + (collection.map { collection in [BackgroundService { await collection.run() }] } ?? [])
+        let service = RPCService(
+            plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
+            on: process.settings.endpoint, logger: process.logger)
+        try await process.run(background + [service])
     }
 }
 

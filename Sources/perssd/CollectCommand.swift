@@ -11,8 +11,9 @@ struct CollectCommand: AsyncParsableCommand {
         abstract: "Removes what no volume, snapshot, clone, reader or pin needs any more.",
         discussion: """
             What is not needed is condemned first, and removed by a run that comes after the grace period, unless somebody \
-            needs it by then. So it takes two runs for anything to go. Nothing collects by itself: run this now and then, \
-            from one place or several, such as daily from a CronJob. It may be interrupted at any time.
+            needs it by then. So it takes two runs for anything to go. Controllers collect by themselves, once a day if \
+            they are not told otherwise; this is for when you do not want to wait, or no controller runs. It may be \
+            interrupted at any time, and run beside other collections.
             """)
 
     @Flag(help: "Show what would be done, and why, and do nothing.") var dryRun = false
@@ -28,7 +29,7 @@ struct CollectCommand: AsyncParsableCommand {
 
     private func options() throws -> GarbageCollection.Options {
         guard let grace else { return GarbageCollection.Options() }
-        guard let duration = Duration(parsing: grace), (.seconds(60)...(.seconds(720 * 3600))).contains(duration) else {
+        guard let duration = Duration(parsing: grace), GarbageCollection.Options.graces.contains(duration) else {
             throw ValidationError("--grace is '\(grace.prefix(80))': give a duration from 1m to 720h, such as 24h")
         }
         return GarbageCollection.Options(grace: duration)

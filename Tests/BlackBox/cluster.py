@@ -141,8 +141,8 @@ class Cluster:
         self.processes[name] = Process(command, self.environment, socket_path, self.directory / f"{name}.log")
         return self.processes[name]
 
-    def start_controller(self, name="controller"):
-        return self._start(name, "perssd-controller", [])
+    def start_controller(self, name="controller", arguments=()):
+        return self._start(name, "perssd-controller", list(arguments))
 
     def start_node(self, name, size="8GiB", pool=None):
         pool = pool or self.directory / name / "pool"

@@ -14,10 +14,12 @@ import Testing
 struct Bench {
     static let cluster = "c"
     let store: any ObjectStore
-    let clock = TestClock()
+    let clock: TestClock
     let log = LogRecorder()
 
-    init(_ store: any ObjectStore = MemoryStore()) { self.store = store }
+    init(_ store: any ObjectStore = MemoryStore(), clock: TestClock = TestClock()) {
+        (self.store, self.clock) = (store, clock)
+    }
 
     var catalog: Catalog { Catalog(store: store, now: { [clock] in clock.now }) }
 

@@ -72,6 +72,10 @@ import Testing
         #expect(all.nodeID == ProcessInfo.processInfo.hostName)
         #expect(all.stateDirectory == "/var/lib/perssd")
         #expect(all.maximumVolumes == 0)
+        #expect(all.collectionInterval == .seconds(86400))
+        #expect(all.collectionGrace == .seconds(86400))
+        #expect(try settings(least + ["--collection-interval", "never"]).collectionInterval == nil)
+        #expect(try settings(least + ["--collection-interval", "90m"]).collectionInterval == .seconds(5400))
         #expect(all.log == LogSettings(level: .info, format: .text))
         #expect(all.store == StoreSettings(location: .directory(path: "/shared")))
     }
@@ -90,8 +94,9 @@ import Testing
     @Test func everySettingHasAnOptionAndCanStandInTheFile() throws {
         let example: [Setting: String] = [
             .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .targetDirectory: "/t",
-            .maximumVolumes: "110", .agentListen: "10.0.0.1:0", .agentAddress: "node:9000", .storeLocation: "s3://abc",
-            .storeEndpoint: "http://h:1", .storeRegion: "r", .storeAddressing: "path",
+            .maximumVolumes: "110", .agentListen: "10.0.0.1:0", .agentAddress: "node:9000",
+            .collectionInterval: "1h", .collectionGrace: "2h", .storeLocation: "s3://abc", .storeEndpoint: "http://h:1",
+            .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",
             .storeParallelRequests: "3", .logLevel: "debug", .logFormat: "json",
         ]

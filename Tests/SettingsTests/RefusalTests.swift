@@ -141,6 +141,8 @@ import Testing
         ),
         (["--endpoint", "http://a"], "option --endpoint cannot be used"),
         (["--agent-listen", "/run/agent.sock"], "'/run/agent.sock' is no TCP address"),
+        (["--collection-interval", "30s"], "option --collection-interval: '30s' is not what is needed"),
+        (["--collection-grace", "never"], "option --collection-grace: 'never' is not what is needed"),
         (["--agent-address", "node"], "option --agent-address cannot be used"),
     ])
     func ofOtherOptions(arguments: [String], message: String) {

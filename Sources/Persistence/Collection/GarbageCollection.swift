@@ -22,8 +22,12 @@ public struct GarbageCollection: Sendable {
         /// And only where so many bytes come free: each rewritten pack leaves a table behind.
         public var rewrittenFromBytes: UInt64
 
+        public static let defaultGrace = Duration.seconds(86_400)
+        /// What makes sense for `grace` outside of tests.
+        public static let graces = Duration.seconds(60)...Duration.seconds(720 * 3600)
+
         public init(
-            grace: Duration = .seconds(86_400), lineagesAtOnce: Int = 4, removalsAtOnce: Int = 16,
+            grace: Duration = defaultGrace, lineagesAtOnce: Int = 4, removalsAtOnce: Int = 16,
             packsAtOnce: Int = 20_000, rewrittenBelowPercent: Int = 33, rewrittenFromBytes: UInt64 = 1 << 20
         ) {
             self.grace = grace
@@ -41,6 +45,15 @@ public struct GarbageCollection: Sendable {
     public init(catalog: Catalog, options: Options = Options()) {
         self.catalog = catalog
         self.options = options
+    }
+
+    /// Whether the last run, by whichever process, began so long ago or more; a fourth of that where it has not ended, as it
+    /// may have died.
+    public func isDue(every interval: Duration) async throws -> Bool {
+        let last = try await catalog.load(CollectionRunRecord.self, at: CollectionRunRecord.key)
+        guard let last else { return true }
+        let wait = last.value.finishedAt == nil ? interval / 4 : interval
+        return catalog.time.timeIntervalSince(last.value.startedAt) >= wait / .seconds(1)
     }
 
     /// What a run would do now, and why. Writes nothing.
@@ -115,6 +128,10 @@ struct CollectionRunRecord: Record, Equatable {
     var bytesRemoved: UInt64?
 
     init(startedAt: Date) { self.startedAt = startedAt }
+}
+
+extension CollectionRunRecord: PlacedRecord {
+    func isAt(_ key: ObjectKey) -> Bool { (try? Self.key) == key }
 }
 
 /// What a collection did, or would do.
