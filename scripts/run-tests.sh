@@ -45,10 +45,11 @@ failed=$((failed + $(grep -cE '^✘ Test .* failed after ' "$output/swift" || tr
 passed=$((passed - $(grep -cE '^✔ Test run with ' "$output/swift" || true)))
 failed=$((failed - $(grep -cE '^✘ Test run with ' "$output/swift" || true)))
 
-# Runs a directory's tests, which drive the programs from outside, and adds them to the sum.
+# name, command: runs tests that drive the programs from outside, and adds them to the sum.
 run_python_tests() {
-    name=$(basename "$1")
-    recorded "$output/$name" .venv/bin/python -m pytest -q --junitxml="$output/$name.xml" "$1"
+    name=$1
+    shift
+    recorded "$output/$name" "$@" --junitxml="$output/$name.xml"
     [ "$status" = 0 ] || broken=1
     counts=$(.venv/bin/python - "$output/$name.xml" << 'PYTHON'
 import sys
@@ -65,8 +66,8 @@ PYTHON
     failed=$((failed + ${counts#* }))
 }
 
-run_python_tests Tests/BlackBox
-run_python_tests Tests/VirtualNodes
+run_python_tests BlackBox .venv/bin/python -m pytest -q Tests/BlackBox
+run_python_tests VirtualNodes scripts/test-virtual-nodes.sh
 
 if [ "$failed" != 0 ]; then
     # Once more, where it is seen: what failed is far above.

@@ -12,7 +12,7 @@ from test_moves import check_file_system
 
 SIZES = {"ext4": (64 * MIB, 192 * MIB), "xfs": (300 * MIB, 420 * MIB), "btrfs": (128 * MIB, 256 * MIB)}
 # More than is left free before the growth.
-BEYOND = 24 * MIB
+BEYOND = 12 * MIB
 
 
 def file_system_bytes(node, path, what):

@@ -9,6 +9,7 @@ import pytest
 
 from cluster import MIB, mount
 
+# For xfs the least that there is: over four drives mkfs.xfs sees the stripes of the pool, and has least room for them.
 SIZES = {"ext4": 96 * MIB, "xfs": 300 * MIB, "btrfs": 128 * MIB}
 CHECKS = {"ext4": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"], "btrfs": ["btrfs", "check", "--readonly"]}
 
