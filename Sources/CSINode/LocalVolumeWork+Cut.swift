@@ -57,10 +57,10 @@ extension LocalVolumeWork {
         guard try await publisher.stagedPath(of: volume.rawValue) != nil else { return try await makeCut() }
         await trim()
         guard !pool.cutsFreeze else { return try await makeCut() }
-        let start = ContinuousClock.now
-        let made = try await publisher.whileFrozen(volume.rawValue) { try await makeCut() }
+        let (made, held) = try await publisher.whileFrozen(volume.rawValue) { try await makeCut() }
+        let milliseconds = Int((held / .milliseconds(1)).rounded(.up))
         environment.logger.info(
-            "cut while published", metadata: ["volume": "\(volume)", "frozen": "\((.now - start).text)"])
+            "cut while published", metadata: ["volume": "\(volume)", "frozenMilliseconds": "\(milliseconds)"])
         return made
     }
 

@@ -13,6 +13,8 @@ public final class Freeze: Sendable {
     private let root: OpenFile
     private let guardian: pid_t
     private let limit: Duration
+    /// When writers came to be held, or a moment before.
+    private let start: ContinuousClock.Instant
     /// The end of the pipe that tells the guardian that this process lives; nil once it is closed.
     private let lifeline: Mutex<Int32?>
 
@@ -33,6 +35,7 @@ public final class Freeze: Sendable {
         lifeline = Mutex(end)
         self.root = root
         self.limit = limit
+        start = .now
         do {
             try systemCall("freeze the file system at \(mountPoint)") { clinux_freeze(descriptor) }
         } catch let error as PerSSDError where error.errno == .resourceBusy {
@@ -46,13 +49,16 @@ public final class Freeze: Sendable {
 
     /// Lets the writers go on.
     ///
+    /// - Returns: how long they were held, at the most.
     /// - Throws: `aborted` where they went on before: what was done meanwhile cannot count on them having stood still.
-    public func thaw() throws {
+    @discardableResult
+    public func thaw() throws -> Duration {
         let descriptor = root.descriptor
         // Also where it fails here: the other process tries, too.
         defer { dismissGuardian() }
         do {
             try systemCall("thaw the file system at \(root.path)") { clinux_thaw(descriptor) }
+            return .now - start
         } catch let error as PerSSDError where error.errno == .invalidArgument {
             throw PerSSDError(
                 .aborted,

@@ -276,7 +276,7 @@ private struct Fixture {
         try await Fixture.with { fixture in
             let path = fixture.scratch.appending("state/mounts/v")
             let error = await failure {
-                try await fixture.publisher.whileFrozen("v") {
+                _ = try await fixture.publisher.whileFrozen("v") {
                     #expect(throws: PerSSDError.self) { try MountedFileSystem.freeze(path) }
                     throw PerSSDError(.aborted, "on purpose")
                 }
@@ -291,15 +291,19 @@ private struct Fixture {
         try await Fixture.with { fixture in
             let path = fixture.scratch.appending("state/mounts/v")
             let error = await failure {
-                try await fixture.publisher.whileFrozen("v", limit: .seconds(1)) {
+                _ = try await fixture.publisher.whileFrozen("v", limit: .seconds(1)) {
                     // Held until the freeze is over.
                     try DurableFile.write([1], to: path.appending("file"))
                 }
             }
             #expect(error?.code == .aborted)
             #expect(error?.message.contains("before its time") == true)
-            let value = try await fixture.publisher.whileFrozen("v") { 7 }
+            let (value, held) = try await fixture.publisher.whileFrozen("v") {
+                try await Task.sleep(for: .milliseconds(20))
+                return 7
+            }
             #expect(value == 7)
+            #expect(held >= .milliseconds(20) && held < .seconds(1))
         }
     }
 

@@ -318,16 +318,17 @@ public struct Publisher: Sendable {
     /// Freezes a staged file system while `body` runs, and thaws it whatever happens: also where this process ends, or all
     /// of its container with it, in which case `recover` does it.
     ///
+    /// - Returns: what `body` returns, and how long writers were held.
     /// - Throws: `aborted` where `limit` was over before `body` was.
     public func whileFrozen<Value: Sendable>(
         _ volume: String, limit: Duration = .seconds(10), _ body: @Sendable () async throws -> Value
-    ) async throws -> Value {
+    ) async throws -> (value: Value, held: Duration) {
         let path = try await requireStaged(volume)
         let freeze = try await BlockingPool.shared.run { try Freeze(path, limit: limit) }
         let result: Result<Value, any Error>
         do { result = .success(try await body()) } catch { result = .failure(error) }
-        try await BlockingPool.shared.run { try freeze.thaw() }
-        return try result.get()
+        let held = try await BlockingPool.shared.run { try freeze.thaw() }
+        return (try result.get(), held)
     }
 
     /// Writes out what a staged file system has in memory.

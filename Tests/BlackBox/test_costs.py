@@ -1,0 +1,80 @@
+"""What snapshots and clones cost, whatever the size of their volume."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from cluster import GIB, MIB, loops_below
+from test_snapshots import clone, ready, snapshot
+
+TIB = 1024 * GIB
+
+
+@pytest.fixture
+def large_pool(workplace):
+    """A directory on an XFS with room for a large volume, as long as little is written."""
+    image, place = workplace / "large.img", workplace / "large"
+    with open(image, "wb") as file:
+        file.truncate(1200 * GIB)
+    subprocess.run(["mkfs.xfs", "-q", "-l", "size=64m", image], check=True)
+    place.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    yield place / "pool"
+    for device in loops_below(place):
+        subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
+    subprocess.run(["umount", place], check=True)
+    place.rmdir()
+    image.unlink()
+
+
+def requests(process, method):
+    """How many requests to the store the last such call took, as the log says: the counts are of the whole process."""
+    counts = [(call, int(count)) for call, count in re.findall(r"INFO (\w+) code=OK .*storeRequests=(\d+)", process.text())]
+    last = max(index for index, (call, _) in enumerate(counts) if call == method)
+    return counts[last][1] - counts[last - 1][1]
+
+
+def timed(call):
+    start = time.monotonic()
+    value = call()
+    return value, time.monotonic() - start
+
+
+def test_a_snapshot_and_a_clone_cost_no_more_for_a_large_volume(large_pool, cluster):
+    node = cluster.start_node("node-c", pool=large_pool, size="1100GiB")
+    volume = cluster.create("large", size=TIB)
+    path = cluster.publish(volume, "node-c")
+    (path / "some").write_bytes(os.urandom(8 * MIB))
+
+    # While a pod has it, the cut is what counts: writers stand still meanwhile.
+    made = ready(cluster, volume, "while published")
+    assert made.size_bytes == TIB
+    frozen = [int(held) for held in re.findall(r"frozenMilliseconds=(\d+)", node.text())]
+    print(f"figure freeze {max(frozen)} ms")
+    assert len(frozen) == 1 and frozen[0] < 1000
+    cluster.unpublish(volume, "node-c")
+
+    small = cluster.create("small", size=64 * MIB)
+    cluster.publish(small, "node-c")
+    cluster.unpublish(small, "node-c")
+    costs = {size: cost_of_snapshot_and_clone(cluster, of) for size, of in ((64 * MIB, small), (TIB, volume))}
+    for kind in ("snapshot", "clone"):
+        seconds, requests = costs[TIB][kind]
+        print(f"figure {kind}_of_1_tib {seconds:.3f} s")
+        print(f"figure {kind}_of_1_tib_requests {requests} requests")
+        # The controller's sign of life may come between.
+        assert requests <= costs[64 * MIB][kind][1] + 1
+
+
+def cost_of_snapshot_and_clone(cluster, volume):
+    controller, name = cluster.processes["controller"], volume.volume_id
+    made, snapshot_seconds = timed(lambda: snapshot(cluster, volume, f"of {name}"))
+    assert made.ready_to_use
+    snapshot_requests = requests(controller, "CreateSnapshot")
+    copy, clone_seconds = timed(lambda: clone(cluster, f"copy of {name}", snapshot=made))
+    assert copy.capacity_bytes == volume.capacity_bytes
+    return {"snapshot": (snapshot_seconds, snapshot_requests),
+            "clone": (clone_seconds, requests(controller, "CreateVolume"))}
