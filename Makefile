@@ -17,7 +17,7 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme clean dependencies-build dependencies-demo dependencies-test \
+.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme bench-snapshots clean dependencies-build dependencies-demo dependencies-test \
 	dependencies-bench
 
 help: ## Show this
@@ -55,6 +55,10 @@ bench-nvme: ## Measure fio through a published volume in a virtual machine (as r
 	scripts/install-dependencies.sh bench-nvme
 	swift build --jobs $(JOBS)
 	.venv/bin/python -m pytest -q -s Tests/VirtualNodes/speed_of_published_volumes.py
+
+bench-snapshots: dependencies-test ## Measure lists of 10,000 volumes and snapshots, and deltas (as root: docs/benchmarks.md)
+	swift build --jobs $(JOBS)
+	.venv/bin/python -m pytest -q -s Tests/BlackBox/speed_of_snapshots.py
 
 lint: ## Check the format of all Swift code
 	swift format lint --strict --recursive Package.swift Sources Tests

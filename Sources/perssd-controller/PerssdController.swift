@@ -31,7 +31,8 @@ struct PerssdController: AsyncParsableCommand {
             PeriodicCollection(
                 catalog: catalog, interval: $0, grace: process.settings.collectionGrace, logger: process.logger)
         }
-        let background = [BackgroundService { await presence.run() }]
+        let background =
+            [BackgroundService { await presence.run() }]
             + (collection.map { collection in [BackgroundService { await collection.run() }] } ?? [])
         let service = RPCService(
             plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),

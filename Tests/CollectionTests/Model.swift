@@ -74,6 +74,17 @@ final class Model: Sendable {
     func with<Value>(_ body: (inout sending Truth) -> sending Value) -> sending Value { truth.withLock { body(&$0) } }
     func count(_ what: String) { truth.withLock { $0.counts[what, default: 0] += 1 } }
     func problem(_ what: String) { truth.withLock { $0.problems.append(what) } }
+
+    /// A generation's record has been removed: nobody may have been told that he has it.
+    func note(removed path: String) {
+        truth.withLock { truth in
+            let had = Array(truth.snapshots.values) + truth.pins.values + truth.readers.values
+            for one in had where (try? CatalogKey.generation(one.volume, one.incarnation, one.number).path) == path {
+                truth.problems.append("\(one) is removed, and pinned")
+            }
+        }
+    }
+
     func freshStamp() -> UInt64 {
         truth.withLock { truth in
             truth.stamp += 1

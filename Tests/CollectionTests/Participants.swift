@@ -21,7 +21,7 @@ struct Participants: Sendable {
 
     func run(_ kind: Kind, seed: UInt64, first: Int) async {
         var generator = SeededGenerator(seed: seed)
-        var left = kind == .nodeA || kind == .nodeB ? 3 * works : works
+        var left = kind == .nodeA || kind == .nodeB || kind == .pins ? 3 * works : works
         var participant = first
         while left > 0 {
             let store = ParticipantStore(base: store, turns: turns, participant: participant)

@@ -67,6 +67,10 @@ struct Simulation {
     var catalog: Catalog { Catalog(store: store, now: { [clock] in clock.now }) }
 
     func run() async {
+        store.intervene(after: { [model] call in
+            if call.operation == .remove, call.path.contains("/generations/") { model.note(removed: call.path) }
+        })
+        defer { store.intervene() }
         let participants = Participants(
             store: store, turns: turns, clock: clock, model: model, grace: grace, works: 12)
         do { try await participants.prepare() } catch { return model.problem("cannot begin: \(error)") }

@@ -10,8 +10,33 @@ import TransferTestSupport
 final class Turns: Sendable {
     enum Verdict { case go, dieBefore, dieAfter }
 
+    /// What a call is in the contest of those who come to need something with those who remove it.
+    enum Move {
+        /// Writes what pins something, in one of so many cases from an ambush: often where it is seldom done.
+        case pin(ambushIn: UInt64)
+        /// Writes a lineage's collection record, which says then that all that it names goes.
+        case remove
+        case other
+
+        init(writing bytes: [UInt8], to path: String) {
+            let frequent = ["/generations/", "/branches/", "/head.json"]
+            let seldom = ["snapshots/", "pins/", "readers/"]
+            self =
+                if path.hasSuffix("/collection.json") {
+                    String(decoding: bytes, as: UTF8.self).contains("\"removing\"") ? .remove : .other
+                } else if frequent.contains(where: path.contains) {
+                    .pin(ambushIn: 8)
+                } else if seldom.contains(where: path.contains) {
+                    .pin(ambushIn: 2)
+                } else {
+                    .other
+                }
+        }
+    }
+
     private struct Waiting {
         var participant: Int
+        var move: Move
         var continuation: CheckedContinuation<Verdict, Never>
     }
     private struct State {
@@ -21,6 +46,9 @@ final class Turns: Sendable {
         var dead: Set<Int> = []
         /// Participants that are not held up at the moment.
         var awake: Set<Int> = []
+        /// Who stands still before he pins something, until somebody is about to remove something for the so many-th
+        /// time: where neither looked at what the other has written, it is then that something gets lost.
+        var ambushes: [Int: UInt64] = [:]
         var isCalling = false
         var joined = 0
         var steps = 0
@@ -29,9 +57,12 @@ final class Turns: Sendable {
     private let state: Mutex<State>
     private let clock: TestClock
     private let grace: Double
+    /// In every other simulation; without them more is collected, and rewritten.
+    private let hasAmbushes: Bool
 
     init(seed: UInt64, clock: TestClock, grace: Double) {
         state = Mutex(State(generator: SeededGenerator(seed: seed)))
+        hasAmbushes = seed % 2 == 0
         self.clock = clock
         self.grace = grace
     }
@@ -48,17 +79,24 @@ final class Turns: Sendable {
         }
     }
 
-    func leave(_ participant: Int) { state.withLock { _ = $0.alive.remove(participant) } }
+    func leave(_ participant: Int) {
+        state.withLock { state in
+            state.alive.remove(participant)
+            state.ambushes[participant] = nil
+        }
+    }
     func isDead(_ participant: Int) -> Bool { state.withLock { $0.dead.contains(participant) } }
 
     static let death = PerSSDError(.unavailable, "the participant died")
 
     /// Makes one call of the store when its turn comes.
-    func call<Value: Sendable>(_ participant: Int, _ body: () async throws -> Value) async throws -> Value {
+    func call<Value: Sendable>(
+        _ participant: Int, _ move: Move = .other, _ body: () async throws -> Value
+    ) async throws -> Value {
         let verdict = await withCheckedContinuation { continuation in
             let isDead = state.withLock { state in
                 if !state.dead.contains(participant) {
-                    state.waiting.append(Waiting(participant: participant, continuation: continuation))
+                    state.waiting.append(Waiting(participant: participant, move: move, continuation: continuation))
                     return false
                 }
                 return true
@@ -106,9 +144,19 @@ final class Turns: Sendable {
                 clock.advance(Double(state.generator.next() % 100) / 80 * grace)
             }
         }
-        let awake = state.awake.intersection(state.alive).sorted()
-        let candidates = awake.isEmpty ? state.alive.sorted() : awake
-        let participant = candidates[Int(state.generator.next() % UInt64(candidates.count))]
+        let moving = state.alive.subtracting(state.ambushes.keys)
+        let candidates = [state.awake.intersection(moving), moving, state.alive].first { !$0.isEmpty }!.sorted()
+        var participant = candidates[Int(state.generator.next() % UInt64(candidates.count))]
+        switch state.waiting.first(where: { $0.participant == participant })?.move {
+        case .pin(let chance) where hasAmbushes && !moving.isEmpty && state.generator.next() % chance == 0:
+            state.ambushes[participant] = 1 + state.generator.next() % 2
+            return []
+        case .remove:
+            state.ambushes = state.ambushes.mapValues { max($0, 1) - 1 }
+            if let first = state.ambushes.filter({ $0.value == 0 }).keys.min() { participant = first }
+        default: break
+        }
+        state.ambushes[participant] = nil
         let own = state.waiting.indices.filter { state.waiting[$0].participant == participant }
         let index = own[Int(state.generator.next() % UInt64(own.count))]
         let chosen = state.waiting.remove(at: index)
@@ -144,7 +192,9 @@ struct ParticipantStore: ObjectStore {
         try await turns.call(participant) { try await base.info(key) }
     }
     func write(_ key: ObjectKey, _ bytes: [UInt8], condition: WriteCondition) async throws -> ETag {
-        try await turns.call(participant) { try await base.write(key, bytes, condition: condition) }
+        try await turns.call(participant, .init(writing: bytes, to: key.path)) {
+            try await base.write(key, bytes, condition: condition)
+        }
     }
     func remove(_ key: ObjectKey) async throws { try await turns.call(participant) { try await base.remove(key) } }
     func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectInfo] {
