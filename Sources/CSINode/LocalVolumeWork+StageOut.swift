@@ -34,6 +34,8 @@ extension LocalVolumeWork {
             }
             try await stageOut(cut, of: record, head: head, progress: progress, isClosing: isClosing)
         } catch {
+            // The next try asks anew whether the lease is still held: this one may have failed because it is not.
+            memory.withLock { $0.head = nil }
             throw PerSSDError(wrapping: error, during: "cannot stage out volume \(volume)")
         }
     }
