@@ -74,7 +74,7 @@ struct VolumeFinder {
     /// - Throws: `notFound` where the volume has no such generation.
     func provenGeneration(
         _ number: UInt64?, of listing: VolumeListing
-    ) async throws -> (reference: GenerationReference, record: GenerationRecord) {
+    ) async throws -> ProvenGeneration {
         let title = listing.record.title
         guard let newest = listing.head.newest else {
             throw PerSSDError(
