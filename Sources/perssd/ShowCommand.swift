@@ -88,7 +88,7 @@ struct ShowCommand: AsyncParsableCommand {
                 ("content", "\(map.contentDigest)"),
                 ("node", "\(provenance.node)"),
                 ("epoch", "\(record.epoch)"),
-                ("written from", provenance.startedAt.map { "\(Output.time($0)) UTC" } ?? "-"),
+                ("since", provenance.startedAt.map { "\(Output.time($0)) UTC" } ?? "-"),
                 ("cut", "\(Output.time(provenance.cutAt)) UTC"),
                 ("staged out", "\(Output.time(provenance.stagedOutAt)) UTC, \(took.text) later"),
                 ("size", "\(ByteCount(map.capacityBytes))"),
