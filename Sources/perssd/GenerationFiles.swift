@@ -31,7 +31,10 @@ enum GenerationFiles {
         let newer = reader(new, catalog)
         let common = min(old?.map.capacityBytes ?? 0, new.map.capacityBytes)
         let differing = DifferingBytes(ranges: differing, commonBytes: common)
-        let older = old.map { SharingReader(own: reader($0, catalog), other: newer, differing: differing) }
+        // What follows a block that differs is most often the same in both, and not to be fetched ahead.
+        let older = old.map {
+            SharingReader(own: reader($0, catalog, readAhead: 1), other: newer, differing: differing)
+        }
         try await withTaskCancellationHandler {
             try await BlockingPool.shared.run {
                 var before: Ext4?
@@ -46,8 +49,11 @@ enum GenerationFiles {
         }
     }
 
-    private static func reader(_ record: GenerationRecord, _ catalog: Catalog) -> WaitingReader {
-        WaitingReader(VolumeReader(StoredMap(root: record.map, store: catalog.store, lineage: record.lineage)))
+    private static func reader(
+        _ record: GenerationRecord, _ catalog: Catalog, readAhead: Int = VolumeReader.usualReadAhead
+    ) -> WaitingReader {
+        let map = StoredMap(root: record.map, store: catalog.store, lineage: record.lineage)
+        return WaitingReader(VolumeReader(map, readAhead: readAhead))
     }
 
     private static func open(_ record: GenerationRecord, _ read: @escaping Ext4.Read) throws -> Ext4 {

@@ -4,6 +4,8 @@ import Settings
 import TestSupport
 import Testing
 
+@testable import perssd
+
 /// Files that differ between generations of an ext4 that was really written.
 @Suite(.serialized) struct FileDiffTests {
     /// Generations of pvc-one, each of the image as a step has left it; they begin at number 3.
@@ -92,6 +94,28 @@ import Testing
             try Data(contentsOf: URL(fileURLWithPath: bucket.directory + "image")), asVolume: "alone")
         let alone = try list(try await diff(bucket, "alone"))
         #expect(alone.count == 15 && alone.allSatisfy { $0.hasPrefix("added /") }, "\(alone)")
+    }
+
+    @Test func whatTwoGenerationsHaveInCommonIsFetchedOnce() async throws {
+        let bucket = try await bucket([
+            "for i in $(seq 800); do mkdir d$i; echo $i >d$i/f; done", "echo changed >d700/f",
+        ])
+        let catalog = Catalog(store: bucket.store)
+        let history = try await catalog.history(of: catalog.volume(bucket.volume.volume).head, limit: 2)
+        var differing: [Range<UInt64>] = []
+        let maps = history.map { StoredMap(root: $0.map, store: catalog.store, lineage: $0.lineage) }
+        try await MapDifference(of: maps[0], since: maps[1]).run { differing.append($0) }
+        func received(since old: GenerationRecord?, _ differing: [Range<UInt64>]) async throws -> (Int, UInt64) {
+            let before = bucket.store.statistics
+            let found = try await FileDifferences.find(
+                history[0], since: old, differing: differing, in: catalog, limit: 10_000)
+            return (found.count, bucket.store.statistics.since(before).bytesReceived)
+        }
+        let alone = try await received(since: nil, [0..<UInt64(SampleBucket.size)])
+        let both = try await received(since: history[1], differing)
+        #expect(alone.0 == 1601 && both.0 == 1)
+        #expect(both.1 < alone.1 * 3 / 2, "\(both.1) bytes for two, \(alone.1) for one")
+        print("figure diff-files-bytes-of-both-by-one \(Double(both.1) / Double(alone.1)) ratio")
     }
 
     @Test func whereTheFilesCannotBeReadTheBytesAreToldOfAllTheSame() async throws {
