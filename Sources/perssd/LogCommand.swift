@@ -34,6 +34,9 @@ struct LogCommand: AsyncParsableCommand {
             Output.line(Self.header(listing))
             Output.line("\n" + Self.text(listing, history, marks))
         }
+        for problem in marks.problems {
+            Output.note(printable("what hangs on the generations is not shown in full: \(problem)"))
+        }
         // What could be followed is shown before it is said that there should be more.
         if let failure = history.failure { throw failure }
     }

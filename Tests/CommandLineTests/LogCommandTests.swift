@@ -112,6 +112,21 @@ import Testing
         #expect(branches.count == 1 && branches[0]["base"] as? Int == 2 && branches[0]["epoch"] as? Int == 9)
     }
 
+    @Test func whatIsWrongWithOthersIsNoHindrance() async throws {
+        let bucket = try await SampleBucket()
+        let catalog = Catalog(store: bucket.store)
+        let id = bucket.volume.volume
+        let newest = try #require(try await catalog.volume(id).head.newest)
+        try await catalog.pin(newest, of: id, lineage: bucket.volume.lineage, label: "published")
+        let other = try await catalog.createSnapshot(name: "other", of: VolumeID(name: "pvc-two"))
+        for path in ["snapshots/\(other.snapshot).json", "volumes/\(other.volume)/head.json"] {
+            try Data("{}".utf8).write(to: URL(fileURLWithPath: bucket.directory + "bucket/\(path)"))
+        }
+        let run = try await Run.perssd(["log", "pvc-one", "--store", bucket.url])
+        #expect(run.exitCode == 0 && run.output.contains("(newest, label 'published')"), "\(run.output)")
+        #expect(run.output.contains("not shown in full: object snapshots/\(other.snapshot).json"))
+    }
+
     @Test func whatExpiredIsAGapAndWhatIsDamagedAnErrorAfterTheRest() async throws {
         let bucket = try await SampleBucket()
         let catalog = Catalog(store: bucket.store)

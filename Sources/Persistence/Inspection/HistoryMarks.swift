@@ -9,6 +9,8 @@ public struct HistoryMarks: Sendable {
     public var clones: [GenerationReference: [VolumeListing]] = [:]
     /// What fenced nodes had written, by ascending epoch. The one of number n is based on generation n - 1.
     public var branches: [GenerationRecord] = []
+    /// Why not all may be here: records that are damaged, which may be of quite other volumes.
+    public var problems: [PerSSDError] = []
 }
 
 extension Catalog {
@@ -29,18 +31,27 @@ extension Catalog {
             }
             return groups
         }
-        marks.branches = try await branches(of: listing.record.volume, listing.record.incarnation)
+        func usable<Value>(_ read: () async throws -> [Value]) async throws -> [Value] {
+            do {
+                return try await read()
+            } catch let error as PerSSDError where error.code == .corrupt || error.code == .unsupported {
+                marks.problems.append(error)
+                return []
+            }
+        }
+        marks.branches = try await usable {
+            try await branches(of: listing.record.volume, listing.record.incarnation)
+        }
         guard !history.isEmpty else { return marks }
-        marks.snapshots = group(try await all(SnapshotRecord.self, below: CatalogKey.snapshots)) {
-            $0.deletedAt == nil ? $0.generation : nil
+        let snapshots = try await usable { try await all(SnapshotRecord.self, below: CatalogKey.snapshots) }
+        marks.snapshots = group(snapshots) { $0.deletedAt == nil ? $0.generation : nil }
+        for volume in Set(history.map(\.volume)).union([listing.record.volume]) {
+            let labels = try await usable { try await pins(of: volume) }
+            marks.pins.merge(group(labels, \.generation)) { $0 + $1 }
+            let nodes = try await usable { try await readers(of: volume) }
+            marks.readers.merge(group(nodes, \.generation)) { $0 + $1 }
         }
-        var volumes = Set(history.map(\.volume))
-        volumes.insert(listing.record.volume)
-        for volume in volumes {
-            marks.pins.merge(group(try await pins(of: volume), \.generation)) { $0 + $1 }
-            marks.readers.merge(group(try await readers(of: volume), \.generation)) { $0 + $1 }
-        }
-        marks.clones = group(try await allVolumes()) {
+        marks.clones = group(try await usable { try await allVolumes() }) {
             $0.record.incarnation == listing.record.incarnation ? nil : $0.record.origin?.generation
         }
         return marks
