@@ -143,6 +143,21 @@ static errcode_t read_inode(cext2fs *self, uint32_t number, struct ext2_inode_la
     return ext2fs_read_inode_full(self->system, number, (struct ext2_inode *)inode, sizeof *inode);
 }
 
+/* The two lowest bits of a time's extra field are its bits 32 and 33, the others nanoseconds (kernel,
+ * Documentation/filesystems/ext4). Inodes of ext2 have none. */
+static void read_time(
+    const cext2fs *self, const struct ext2_inode_large *inode, uint32_t seconds, size_t extra_offset, int64_t *result,
+    uint32_t *nanoseconds) {
+    *result = (int32_t)seconds;
+    *nanoseconds = 0;
+    if (EXT2_INODE_SIZE(self->system->super) <= EXT2_GOOD_OLD_INODE_SIZE) return;
+    if (inode->i_extra_isize < extra_offset + 4 - EXT2_GOOD_OLD_INODE_SIZE) return;
+    uint32_t extra;
+    memcpy(&extra, (const char *)inode + extra_offset, sizeof extra);
+    *result += (int64_t)(extra & 3) << 32;
+    *nanoseconds = extra >> 2;
+}
+
 long cext2fs_status_of(cext2fs *self, uint32_t number, struct cext2fs_status *status) {
     struct ext2_inode_large inode;
     errcode_t error = read_inode(self, number, &inode);
@@ -153,11 +168,13 @@ long cext2fs_status_of(cext2fs *self, uint32_t number, struct cext2fs_status *st
     status->group = inode_gid(inode);
     status->links = inode.i_links_count;
     status->size = EXT2_I_SIZE(&inode);
-    status->modified = (int32_t)inode.i_mtime;
-    /* The two lowest bits of the extra field are the time's bits 32 and 33 (kernel, Documentation/filesystems/ext4). */
-    int has_extra = EXT2_INODE_SIZE(self->system->super) > EXT2_GOOD_OLD_INODE_SIZE
-        && inode.i_extra_isize >= offsetof(struct ext2_inode_large, i_mtime_extra) + 4 - EXT2_GOOD_OLD_INODE_SIZE;
-    if (has_extra) status->modified += (int64_t)(inode.i_mtime_extra & 3) << 32;
+    status->generation = inode.i_generation;
+    read_time(
+        self, &inode, inode.i_mtime, offsetof(struct ext2_inode_large, i_mtime_extra), &status->modified,
+        &status->modified_nanoseconds);
+    read_time(
+        self, &inode, inode.i_ctime, offsetof(struct ext2_inode_large, i_ctime_extra), &status->changed,
+        &status->changed_nanoseconds);
     return 0;
 }
 
@@ -180,6 +197,26 @@ long cext2fs_list(cext2fs *self, uint32_t inode, cext2fs_entry_function entry, v
     errcode_t error = ext2fs_check_directory(self->system, inode);
     return error ? error : ext2fs_dir_iterate2(self->system, inode, 0, NULL, list_entry, &listing);
 }
+
+struct block_listing {
+    cext2fs_block_function block;
+    void *context;
+};
+
+static int list_block(
+    ext2_filsys system, blk64_t *place, e2_blkcnt_t number, blk64_t reference, int offset, void *context) {
+    (void)system, (void)reference, (void)offset;
+    const struct block_listing *listing = context;
+    return listing->block(listing->context, (uint64_t)number, *place) ? BLOCK_ABORT : 0;
+}
+
+long cext2fs_blocks(cext2fs *self, uint32_t inode, cext2fs_block_function block, void *context) {
+    struct block_listing listing = {block, context};
+    return ext2fs_block_iterate3(
+        self->system, inode, BLOCK_FLAG_READ_ONLY | BLOCK_FLAG_DATA_ONLY, NULL, list_block, &listing);
+}
+
+uint32_t cext2fs_block_size(const cext2fs *self) { return self->system->blocksize; }
 
 long cext2fs_link_target(cext2fs *self, uint32_t number, char *buffer, size_t capacity, size_t *length) {
     struct ext2_inode_large inode;
@@ -234,3 +271,4 @@ const char *cext2fs_message(long error) { return error_message(error); }
 
 int cext2fs_is_not_found(long error) { return error == EXT2_ET_FILE_NOT_FOUND || error == EXT2_ET_SYMLINK_LOOP; }
 int cext2fs_is_not_directory(long error) { return error == EXT2_ET_NO_DIRECTORY; }
+int cext2fs_is_inline(long error) { return error == EXT2_ET_INLINE_DATA_CANT_ITERATE; }

@@ -20,6 +20,16 @@ public enum Driver {
     public enum VolumeContextKey {
         /// Which life of its id the volume is: `Incarnation` as text.
         public static let incarnation = "incarnation"
+        /// What the key of a workflow's label begins with; its name follows.
+        public static let workflowPrefix = "workflow.csi.perssd.io/"
+    }
+
+    /// Keys that kubelet adds to the volume's context with `podInfoOnMount`.
+    public enum PodInfoKey {
+        public static let name = "csi.storage.k8s.io/pod.name"
+        public static let namespace = "csi.storage.k8s.io/pod.namespace"
+        public static let uid = "csi.storage.k8s.io/pod.uid"
+        public static let serviceAccount = "csi.storage.k8s.io/serviceAccount.name"
     }
 
     /// Keys of the context that ControllerPublishVolume gives to the node.

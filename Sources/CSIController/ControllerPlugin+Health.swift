@@ -45,9 +45,10 @@ extension ControllerPlugin {
 
     /// What the volume would come back as.
     private func recoveryPoint(of head: Head, at now: Date) async throws -> String {
-        guard let newest = head.newest else { return "nothing of the volume has been staged out yet" }
-        let cutAt = try await catalog.generation(newest).provenance.cutAt
-        return "the newest generation is \(newest.number), \(age(of: cutAt, at: now)) old"
+        guard let point = try await catalog.recoveryPoint(of: head) else {
+            return "nothing of the volume has been staged out yet"
+        }
+        return "the newest generation is \(point.generation), \(point.age(at: now).text) old"
     }
 
     private func age(of date: Date, at now: Date) -> String {

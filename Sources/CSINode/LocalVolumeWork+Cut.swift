@@ -14,6 +14,8 @@ extension LocalVolumeWork {
         var at: Date
         /// Those that had been asked for before it was made, and that its generation is for.
         var snapshots: [SnapshotID]
+        /// Who has used the volume for what it holds.
+        var uses: VolumeUses
     }
 
     func makeCut() async throws -> MadeCut {
@@ -25,9 +27,11 @@ extension LocalVolumeWork {
         }
         // What a try that failed half-way may have left is nobody's.
         try await pool.discardPendingCut(volume.rawValue)
+        // Nobody is published or unpublished while a cut is made.
+        let uses = await uses()
         let cut = try await pool.cut(volume.rawValue)
         memory.withLock { ($0.lastCut, $0.writtenAtCut) = (.now, nil) }
-        return MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted())
+        return MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted(), uses: uses)
     }
 
     func cut() async throws {

@@ -9,11 +9,18 @@ extension LocalVolumeWork {
     func publish(
         _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
     ) async throws {
+        let path = request.publication.path
         do {
             try await makeCurrent(request, isFirst: isFirst, progress: progress, opened: opened)
+            if var use = request.use, copy?.state == .dirty {
+                // Not while it was made current, which may have taken long.
+                use.startedAt = environment.catalog.time
+                await updateUses { [use] in $0.began(use, at: path) }
+            }
             progress.enter("mounting")
             try await mount(request.publication, progress: progress)
         } catch {
+            await updateUses { $0.neverBegan(at: path) }
             // Nothing of a publish that failed stays mounted: the caller may never come back.
             if isFirst { try? await putAway() }
             throw PerSSDError(
@@ -48,6 +55,7 @@ extension LocalVolumeWork {
                 continue
             }
             memory.withLock { if $0.lastCut == nil || isFirst { ($0.lastCut, $0.writtenAtCut) = (.now, nil) } }
+            await updateUses { [now = environment.catalog.time] in $0.opened(at: now) }
             try await update { [now = environment.now] in
                 $0.state = .dirty
                 $0.epoch = head.value.epoch
@@ -203,6 +211,7 @@ extension LocalVolumeWork {
     func unpublish(path: String, isLast: Bool) async throws {
         do {
             try await environment.publisher.unpublish(device: memory.withLock { $0.device }, from: path)
+            await updateUses { [now = environment.catalog.time] in $0.ended(at: path, now: now) }
             if isLast { try await putAway() }
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot unpublish volume \(volume) from \(path)")

@@ -34,6 +34,8 @@ extension LocalVolumeWork {
             }
             try await stageOut(cut, of: record, head: head, progress: progress, isClosing: isClosing)
         } catch {
+            // The next try asks anew whether the lease is still held: this one may have failed because it is not.
+            memory.withLock { $0.head = nil }
             throw PerSSDError(wrapping: error, during: "cannot stage out volume \(volume)")
         }
     }
@@ -72,7 +74,8 @@ extension LocalVolumeWork {
             let staged = try await send(cut, parent: parent, record: record, progress: progress)
             progress.enter("committing")
             let committed = try await commit(
-                staged, of: record, parent: parent, head: head, cutAt: made.at, isClosing: isClosing)
+                staged, of: record, parent: parent, head: head, made: made, isClosing: isClosing)
+            await updateUses { $0.committed(made.uses, at: made.at, closed: committed.isClosed) }
             try await pool.keep(cut, asBaseFor: committed.generation?.number ?? 0)
             try await update { [now = environment.now] in
                 $0.generation = committed.generation?.number ?? 0
@@ -90,7 +93,7 @@ extension LocalVolumeWork {
     /// Makes what was sent the newest generation, where it differs from the one before, and closes the head where
     /// nothing is published.
     private func commit(
-        _ staged: StagedOut, of record: CopyRecord, parent: GenerationRecord?, head: Versioned<Head>, cutAt: Date,
+        _ staged: StagedOut, of record: CopyRecord, parent: GenerationRecord?, head: Versioned<Head>, made: MadeCut,
         isClosing: @Sendable () async -> Bool
     ) async throws -> (generation: GenerationReference?, isClosed: Bool) {
         let catalog = environment.catalog
@@ -104,7 +107,8 @@ extension LocalVolumeWork {
                 volume: volume, incarnation: incarnation, lineage: record.lineage,
                 number: (head.value.newest?.number ?? 0) + 1, parent: head.value.newest, epoch: record.epoch,
                 map: staged.map,
-                provenance: staged.provenance(node: node, cutAt: cutAt, stagedOutAt: catalog.time))
+                provenance: staged.provenance(
+                    node: node, cutAt: made.at, stagedOutAt: catalog.time, uses: made.uses))
             next = (try await catalog.write(generation, wrote: staged.packs), generation)
         }
         let closes = await isClosing()
@@ -162,6 +166,7 @@ extension LocalVolumeWork {
     func keepAsBranch(_ record: CopyRecord, _ listing: VolumeListing, progress: WorkProgress) async throws {
         progress.enter("keeping uncommitted work as a branch")
         let pool = try self.pool
+        let uses = await uses()
         let cut = try await pool.cut(volume.rawValue)
         let cutAt = environment.catalog.time
         do {
@@ -171,7 +176,7 @@ extension LocalVolumeWork {
                 volume: volume, incarnation: listing.record.incarnation, lineage: record.lineage,
                 number: record.generation + 1, parent: nil, epoch: record.epoch, map: staged.map,
                 provenance: staged.provenance(
-                    node: environment.node, cutAt: cutAt, stagedOutAt: environment.catalog.time))
+                    node: environment.node, cutAt: cutAt, stagedOutAt: environment.catalog.time, uses: uses))
             try await environment.catalog.writeBranch(branch, wrote: staged.packs, base: base)
         } catch {
             try? await pool.discard(cut)

@@ -15,6 +15,8 @@ final class LocalVolumeWork: VolumeWork {
     /// Access work and the stage-out beside it change the copy's record one after the other, so that neither undoes what
     /// the other wrote.
     let recordChanges = Permits(1)
+    /// The same for who uses the volume.
+    let useChanges = Permits(1)
 
     /// What is known without asking the pool or the bucket.
     struct Memory: Sendable {
@@ -39,6 +41,8 @@ final class LocalVolumeWork: VolumeWork {
         var head: Versioned<Head>?
         /// The newest generation's record, to save reading it at the next stage-out.
         var newest: GenerationRecord?
+        /// Who has used the volume since the last generation; nil where its file was not looked at yet.
+        var uses: VolumeUses?
     }
 
     /// - Parameter pool: where the local copy was found.
@@ -79,6 +83,7 @@ final class LocalVolumeWork: VolumeWork {
 
     func removeCopy() async throws {
         try await pool.remove(volume.rawValue)
+        await updateUses { $0 = VolumeUses(incarnation: $0.incarnation) }
         memory.withLock { ($0.copy, $0.device) = (nil, nil) }
         environment.poolChanged()
     }

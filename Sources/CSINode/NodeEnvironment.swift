@@ -11,6 +11,7 @@ struct NodeEnvironment: Sendable {
     var pools: NodePools
     var publisher: Publisher
     var fileSystems: FileSystems
+    var useFiles: VolumeUseFiles
     var logger: Logger
     /// How many transfers run at once; each has its own bound of memory.
     var transfers: Permits

@@ -35,6 +35,7 @@ extension NodePlugin: NodeService {
         try RequestChecks.required(request.targetPath, "target_path", limit: Self.pathLimit)
         try CapabilityRules.wellFormed(request.volumeCapability, "volume_capability")
         try RequestChecks.map(request.publishContext, "publish_context")
+        try RequestChecks.map(request.volumeContext, "volume_context")
         guard let capability = request.volumeCapability else { return NodePublishVolumeResponse() }
         try CapabilityRules.supported(capability)
         let epoch = try PublishRequest.epoch(in: request.publishContext)
@@ -42,8 +43,21 @@ extension NodePlugin: NodeService {
         let path = try await publisher.resolve(target: request.targetPath)
         let publication = Publication(capability, at: path, readOnly: request.readonly)
         try await volumes.actor(for: id).publish(
-            PublishRequest(publication: publication, epoch: epoch), until: patience(context))
+            PublishRequest(publication: publication, epoch: epoch, use: use(request, publication)),
+            until: patience(context))
         return NodePublishVolumeResponse()
+    }
+
+    /// What the request says of who is to have the volume.
+    private func use(_ request: NodePublishVolumeRequest, _ publication: Publication) -> VolumeUse? {
+        let labels = WorkflowLabels(in: request.volumeContext)
+        for omission in labels.omissions {
+            logger.warning("\(omission)", metadata: ["volume": "\(request.volumeID)"])
+        }
+        let pod = VolumeUse.Pod(in: request.volumeContext)
+        guard pod != nil || !labels.labels.isEmpty else { return nil }
+        return VolumeUse(
+            pod: pod, labels: labels.labels, isReadOnly: publication.isReadOnly, startedAt: catalog.time)
     }
 
     public func nodeUnpublishVolume(

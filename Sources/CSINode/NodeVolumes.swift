@@ -23,7 +23,8 @@ actor NodeVolumes {
     ) {
         environment = NodeEnvironment(
             node: node, catalog: catalog, pools: pools, publisher: publisher, fileSystems: FileSystems(),
-            logger: logger, transfers: Permits(concurrentTransfers), makeRoom: { _, _ in }, poolChanged: poolChanged)
+            useFiles: VolumeUseFiles(directory: publisher.stateDirectory.appending("uses")), logger: logger,
+            transfers: Permits(concurrentTransfers), makeRoom: { _, _ in }, poolChanged: poolChanged)
     }
 
     /// Takes up what an earlier process, or an earlier life of this machine, has left: what is mounted stays published,
@@ -35,6 +36,11 @@ actor NodeVolumes {
         }
         for mount in staged where !volumes.keys.contains(where: { $0.rawValue == mount.volume }) {
             environment.logger.error("\(mount.path) is mounted, and no local copy in the pool is its")
+        }
+        do {
+            try await environment.useFiles.removeAll(besides: Set(volumes.keys.map(\.rawValue)))
+        } catch {
+            environment.logger.warning("what was noted of volumes that have gone stays: \(error)")
         }
     }
 
@@ -75,6 +81,10 @@ actor NodeVolumes {
             // Taken for dirty even where its record says clean: the head may have been opened just before the end, and
             // has to be closed.
             machine: VolumeMachine(targets: targets, isDirty: true))
+        let work = volumes[id]?.work
+        await work?.updateUses { [now = environment.catalog.time, paths = Set(targets.keys)] in
+            $0.endAll(besides: paths, now: now)
+        }
         if targets.isEmpty { try await actor.settle(inBackground: true, until: .now) }
     }
 

@@ -46,3 +46,15 @@ extension PublishRequest {
         return epoch
     }
 }
+
+extension VolumeUse.Pod {
+    /// The pod that kubelet publishes a volume for; nil where the context does not tell of all that names it.
+    init?(in context: [String: String]) {
+        typealias Key = Driver.PodInfoKey
+        guard let namespace = context[Key.namespace], let name = context[Key.name], let uid = context[Key.uid],
+            ![namespace, name, uid].contains("")
+        else { return nil }
+        let account = context[Key.serviceAccount]
+        self.init(namespace: namespace, name: name, uid: uid, serviceAccount: account?.isEmpty ?? true ? nil : account)
+    }
+}

@@ -11,10 +11,11 @@ struct StagedOut: Sendable {
     var packs: [PackID]
     var statistics: TransferStatistics
 
-    func provenance(node: NodeReference, cutAt: Date, stagedOutAt: Date) -> Provenance {
+    func provenance(node: NodeReference, cutAt: Date, stagedOutAt: Date, uses: VolumeUses) -> Provenance {
         Provenance(
-            node: node, cutAt: cutAt, stagedOutAt: stagedOutAt, readBytes: statistics.readBytes,
-            changedBytes: statistics.plainBytes, sentBytes: statistics.sentBytes)
+            node: node, startedAt: uses.startedAt, cutAt: cutAt, stagedOutAt: stagedOutAt,
+            readBytes: statistics.readBytes, changedBytes: statistics.plainBytes, sentBytes: statistics.sentBytes,
+            uses: uses.entries.map(\.use))
     }
 }
 

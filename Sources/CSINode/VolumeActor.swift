@@ -8,6 +8,8 @@ struct PublishRequest: Sendable {
     var publication: Publication
     /// The epoch that the controller granted, from the publish context; nil where nobody attached the volume.
     var epoch: UInt64?
+    /// Who is to have it there; nil where nobody says.
+    var use: VolumeUse?
 }
 
 /// What has to be done to a volume's local copy, device, mounts and records. One implementation works on the real

@@ -19,6 +19,27 @@ public struct Ext4Entry: Sendable {
     public var modifiedAt: Date
     /// What a symbolic link says.
     public var target: String?
+    /// What changes with each change of the file.
+    public var stamp: Stamp
+
+    /// Of two states of a file system, a file with the same stamp is the same file, unchanged.
+    public struct Stamp: Sendable, Hashable {
+        var inode: UInt32
+        /// Which life of the inode's number it is.
+        var generation: UInt32
+        var size: UInt64
+        var modified: Time
+        /// When anything of the inode last changed, which nobody can set.
+        var changed: Time
+
+        struct Time: Sendable, Hashable {
+            var seconds: Int64
+            var nanoseconds: UInt32
+        }
+
+        /// Whether it is the same file, whatever has become of it.
+        func isSameFile(as other: Stamp) -> Bool { inode == other.inode && generation == other.generation }
+    }
 }
 
 /// An ext4 (or ext2, or ext3) that is read from wherever its bytes come from, with no mount and no privileges, by e2fsprogs'
@@ -77,7 +98,15 @@ public final class Ext4 {
     /// - Throws: `notFound` where there is none; `failedPrecondition` where it is no directory; `corrupt`; what the device
     ///   throws.
     public func entries(of path: String) throws -> [Ext4Entry] {
-        let directory = try inode(path, follow: true)
+        try entries(ofInode: try inode(path, follow: true), path)
+    }
+
+    /// The same, of a directory that was found.
+    public func entries(in directory: Ext4Entry) throws -> [Ext4Entry] {
+        try entries(ofInode: directory.stamp.inode, directory.name)
+    }
+
+    private func entries(ofInode directory: UInt32, _ path: String) throws -> [Ext4Entry] {
         let found = Names()
         let code = cext2fs_list(
             system, directory,
@@ -116,6 +145,56 @@ public final class Ext4 {
         }
     }
 
+    /// Where on the device what a file holds is, in bytes, ascending by their place in the file; nil where it is kept with the
+    /// file's attributes.
+    ///
+    /// - Throws: `corrupt`; what the device throws.
+    func extents(of file: Ext4Entry) throws -> [Extent]? {
+        let found = Extents(blockSize: UInt64(cext2fs_block_size(system)))
+        let code = cext2fs_blocks(
+            system, file.stamp.inode,
+            { context, number, place in
+                guard let context else { return 1 }
+                Unmanaged<Extents>.fromOpaque(context).takeUnretainedValue().add(number, place)
+                return 0
+            }, Unmanaged.passUnretained(found).toOpaque())
+        if cext2fs_is_inline(code) != 0 { return nil }
+        try check(code, file.name)
+        return found.extents
+    }
+
+    /// Bytes of the device.
+    func bytes(_ range: Range<UInt64>) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: range.count)
+        _ = bytes.withUnsafeMutableBytes { device.fill($0, from: range.lowerBound) }
+        try device.checkReads()
+        return bytes
+    }
+
+    struct Extent: Equatable {
+        /// Where in the file.
+        var offset: UInt64
+        var place: Range<UInt64>
+    }
+
+    private final class Extents {
+        let blockSize: UInt64
+        var extents: [Extent] = []
+
+        init(blockSize: UInt64) { self.blockSize = blockSize }
+
+        func add(_ number: UInt64, _ block: UInt64) {
+            let (offset, place) = (number * blockSize, block * blockSize)
+            if let last = extents.last, last.place.upperBound == place,
+                last.offset + UInt64(last.place.count) == offset
+            {
+                extents[extents.count - 1].place = last.place.lowerBound..<place + blockSize
+            } else {
+                extents.append(Extent(offset: offset, place: place..<place + blockSize))
+            }
+        }
+    }
+
     private func inode(_ path: String, follow: Bool) throws -> UInt32 {
         var inode: UInt32 = 0
         try check(cext2fs_lookup(system, path.isEmpty ? "/" : path, follow ? 1 : 0, &inode), path)
@@ -130,7 +209,11 @@ public final class Ext4 {
             name: name, kind: kind, permissions: status.mode & 0o7777, user: status.user, group: status.group,
             links: status.links, sizeBytes: status.size,
             modifiedAt: Date(timeIntervalSince1970: Double(status.modified)),
-            target: kind == .link ? try target(inode, name) : nil)
+            target: kind == .link ? try target(inode, name) : nil,
+            stamp: Ext4Entry.Stamp(
+                inode: inode, generation: status.generation, size: status.size,
+                modified: .init(seconds: status.modified, nanoseconds: status.modified_nanoseconds),
+                changed: .init(seconds: status.changed, nanoseconds: status.changed_nanoseconds)))
     }
 
     private func target(_ inode: UInt32, _ name: String) throws -> String {

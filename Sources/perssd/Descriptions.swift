@@ -64,6 +64,8 @@ struct GenerationDescription: Encodable {
     var parent: UInt64?
     var epoch: UInt64
     var node: String
+    /// Since when the node could write what is in it; null in records of older versions.
+    var startedAt: Date?
     var cutAt: Date
     var stagedOutAt: Date
     var capacityBytes: UInt64
@@ -74,12 +76,42 @@ struct GenerationDescription: Encodable {
     var sentBytes: UInt64
     /// Names the contents: the same bytes have the same digest.
     var contentDigest: String
+    /// SHA-256 of the parent's record; null for the first.
+    var parentDigest: String?
+    /// Who had the volume meanwhile, and how many more did.
+    var uses: [Use]
+    var omittedUses: Int
+
+    struct Use: Encodable {
+        /// null where the orchestrator does not tell.
+        var pod: String?
+        var namespace: String?
+        var podUID: String?
+        var serviceAccount: String?
+        var labels: [String: String]
+        var isReadOnly: Bool
+        var startedAt: Date
+        /// null where it still had the volume at the cut.
+        var endedAt: Date?
+
+        init(_ use: VolumeUse) {
+            pod = use.pod?.name
+            namespace = use.pod?.namespace
+            podUID = use.pod?.uid
+            serviceAccount = use.pod?.serviceAccount
+            labels = use.labels ?? [:]
+            isReadOnly = use.isReadOnly
+            startedAt = use.startedAt
+            endedAt = use.endedAt
+        }
+    }
 
     init(_ record: GenerationRecord) {
         number = record.number
         parent = record.parent?.number
         epoch = record.epoch
         node = record.provenance.node.description
+        startedAt = record.provenance.startedAt
         cutAt = record.provenance.cutAt
         stagedOutAt = record.provenance.stagedOutAt
         capacityBytes = record.map.capacityBytes
@@ -88,6 +120,18 @@ struct GenerationDescription: Encodable {
         changedBytes = record.provenance.changedBytes
         sentBytes = record.provenance.sentBytes
         contentDigest = record.map.contentDigest.hex
+        parentDigest = record.parent?.digest.hex
+        uses = (record.provenance.uses ?? []).map(Use.init)
+        omittedUses = record.provenance.omittedUses ?? 0
+    }
+}
+
+extension VolumeUse {
+    /// Who, as what, and from when to when: "default/pod as runner, from 2026-03-01 12:34:56 to 2026-03-01 12:40:00 UTC".
+    var title: String {
+        let who = pod.map { $0.description + ($0.serviceAccount.map { " as \($0)" } ?? "") } ?? "a pod without a name"
+        let end = endedAt.map { "to \(Output.time($0))" } ?? "on"
+        return "\(who), from \(Output.time(startedAt)) \(end) UTC" + (isReadOnly ? ", read-only" : "")
     }
 }
 

@@ -6,17 +6,20 @@ import Units
 
 struct DiffCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "diff", abstract: "Shows in which bytes two generations differ.",
+        commandName: "diff", abstract: "Shows which files of two generations differ, and in which bytes.",
         discussion: """
             With one generation, it is compared with the one before it; without a number, that is the newest. With two, the \
             first is what the second is compared with; they may be of different volumes with blocks of the same size. \
-            What differs is told of as whole blocks, from the block maps: none of the data is read.
+            Bytes are told of as whole blocks, from the block maps: none of the data is read. Files of an ext4 are told of by \
+            its directories and inodes: + added, - removed, * changed, ~ owner, permissions or other attributes only. Of \
+            these only the blocks that they take are fetched, once where the two have them in common.
             """)
 
     @Argument(help: "A volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
     var first: VolumeArgument
     @Argument(help: "What to compare with it.") var second: VolumeArgument?
-    @Option(help: "How many ranges to list at the most; all are counted.") var limit = 1000
+    @Option(help: "How many files and ranges to list at the most; all are counted.") var limit = 1000
+    @Flag(inversion: .prefixedNo, help: "Tell which files differ.") var files = true
     @OptionGroup(title: "Store") var store: StoreOptions
     @Flag(help: "Print one JSON object, for scripts.") var json = false
 
@@ -41,6 +44,9 @@ struct DiffCommand: AsyncParsableCommand {
         var rangeCount: Int
         /// Ascending; the first of them, where there are more than the limit.
         var ranges: [Part]
+        /// null where they were not asked for, or cannot be read, for which `filesProblem` has the reason.
+        var files: FileDifferences?
+        var filesProblem: String?
     }
 
     func validate() throws {
@@ -49,7 +55,7 @@ struct DiffCommand: AsyncParsableCommand {
 
     mutating func run() async throws {
         let settings = try store.settings()
-        let (first, second, limit, json) = (first, second, limit, json)
+        let (first, second, limit, json, wantsFiles) = (first, second, limit, json, files)
         try await untilInterrupted {
             let catalog = Catalog(store: try await openExistingStore(settings))
             let finder = VolumeFinder(catalog: catalog)
@@ -60,11 +66,21 @@ struct DiffCommand: AsyncParsableCommand {
             var report = Report(
                 from: old.map(Self.side), to: Self.side(new), blockSize: new.map.blockSize.bytes, differingBytes: 0,
                 rangeCount: 0, ranges: [])
+            var differing: [Range<UInt64>] = []
             try await difference.run { range in
+                if wantsFiles { differing.append(range) }
                 report.differingBytes += UInt64(range.count)
                 report.rangeCount += 1
                 if report.ranges.count < limit {
                     report.ranges.append(Part(offset: range.lowerBound, length: UInt64(range.count)))
+                }
+            }
+            if wantsFiles {
+                do {
+                    report.files = try await FileDifferences.find(
+                        new, since: old, differing: differing, in: catalog, limit: limit)
+                } catch let error as PerSSDError where error.code == .failedPrecondition {
+                    report.filesProblem = error.message
                 }
             }
             if json { try Output.json(report) } else { Self.tell(report, old, new) }
@@ -98,6 +114,8 @@ struct DiffCommand: AsyncParsableCommand {
             Output.line("size: \(ByteCount(old.map.capacityBytes)) -> \(ByteCount(new.map.capacityBytes))")
         }
         guard report.rangeCount > 0 else { return Output.line("no byte differs") }
+        report.files?.tell()
+        if let problem = report.filesProblem { Output.line("files are not compared: \(printable(problem))") }
         var table = Table([("FIRST BYTE", .right), ("LAST BYTE", .right), ("SIZE", .right)])
         for part in report.ranges {
             table.add(["\(part.offset)", "\(part.offset + part.length - 1)", ByteCount(part.length).description])

@@ -41,7 +41,7 @@ struct ListCommand: AsyncParsableCommand {
         let settings = try store.settings()
         let (volume, path, json) = (volume, path, json)
         try await untilInterrupted {
-            let entries = try await GenerationFiles.reading(volume, settings) { files in
+            let entries = try await FileCommands.reading(volume, settings) { files in
                 let entry = try files.entry(at: path)
                 return entry.kind == .directory ? try files.entries(of: path) : [entry]
             }
@@ -110,7 +110,7 @@ struct PrintCommand: AsyncParsableCommand {
         let settings = try store.settings()
         let (volume, path) = (volume, path)
         try await untilInterrupted {
-            try await GenerationFiles.reading(volume, settings) { files in
+            try await FileCommands.reading(volume, settings) { files in
                 try files.contents(of: path, deliver: Self.write)
             }
         }
@@ -134,97 +134,13 @@ extension PrintCommand {
     }
 }
 
-/// The files of a generation.
-private enum GenerationFiles {
-    /// Runs `body` on a thread that may wait, with the generation's file system.
+/// What commands that read one generation have in common.
+private enum FileCommands {
     static func reading<Value: Sendable>(
         _ argument: VolumeArgument, _ settings: StoreSettings, _ body: @escaping @Sendable (Ext4) throws -> Value
     ) async throws -> Value {
         let catalog = Catalog(store: try await openExistingStore(settings))
         let record = try await VolumeFinder(catalog: catalog).generation(argument)
-        let reader = WaitingReader(
-            VolumeReader(StoredMap(root: record.map, store: catalog.store, lineage: record.lineage)))
-        return try await withTaskCancellationHandler {
-            try await BlockingPool.shared.run {
-                try requireExt4(reader, record)
-                let files = try Ext4(sizeBytes: record.map.capacityBytes, read: reader.read)
-                if files.needsRecovery {
-                    Output.note(
-                        "the file system was in use when generation \(record.number) was cut: what is only in its "
-                            + "journal is not seen here. Restore the generation and mount it to see all of it.")
-                }
-                return try body(files)
-            }
-        } onCancel: {
-            reader.cancel()
-        }
-    }
-
-    private static func requireExt4(_ reader: WaitingReader, _ record: GenerationRecord) throws {
-        var beginning = [UInt8](repeating: 0, count: Int(min(128 << 10, record.map.capacityBytes)))
-        try beginning.withUnsafeMutableBytes { try reader.read(at: 0, into: $0) }
-        guard !Ext4.isAtBeginning(of: beginning) else { return }
-        func has(_ magic: String, at offset: Int) -> Bool { beginning.dropFirst(offset).starts(with: magic.utf8) }
-        let other = has("XFSB", at: 0) ? "an xfs" : has("_BHRfS_M", at: 65_600) ? "a btrfs" : nil
-        let what = other ?? "no file system that is known here"
-        throw PerSSDError(
-            .failedPrecondition,
-            "generation \(record.number) of \(record.volume) holds \(what), and only files of an ext4 can be read "
-                + "straight from the bucket",
-            remedy: "'perssd restore' it to a file, and mount that")
-    }
-}
-
-/// Reads a generation for code that cannot await; from threads that may wait only.
-private final class WaitingReader: Sendable {
-    private struct State {
-        var isCancelled = false
-        var task: Task<Void, Never>?
-    }
-
-    private let reader: VolumeReader
-    private let state = Mutex(State())
-
-    init(_ reader: VolumeReader) { self.reader = reader }
-
-    func cancel() {
-        state.withLock {
-            $0.isCancelled = true
-            $0.task?.cancel()
-        }
-    }
-
-    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
-        let range = offset..<offset + UInt64(buffer.count)
-        let outcome = Outcome()
-        let isBegun = state.withLock { state in
-            guard !state.isCancelled else { return false }
-            state.task = Task { [reader] in
-                do {
-                    outcome.set(.success(try await reader.read(range)))
-                } catch {
-                    outcome.set(.failure(error))
-                }
-            }
-            return true
-        }
-        guard isBegun else { throw CancellationError() }
-        buffer.copyBytes(from: try outcome.wait())
-    }
-
-    /// What a task hands to a thread that waits for it.
-    private final class Outcome: Sendable {
-        private let result = Mutex<Result<[UInt8], any Error>>(.failure(CancellationError()))
-        private let isThere = DispatchSemaphore(value: 0)
-
-        func set(_ outcome: Result<[UInt8], any Error>) {
-            result.withLock { $0 = outcome }
-            isThere.signal()
-        }
-
-        func wait() throws -> [UInt8] {
-            isThere.wait()
-            return try result.withLock { $0 }.get()
-        }
+        return try await GenerationFiles.reading(record, in: catalog, body)
     }
 }

@@ -17,7 +17,8 @@ struct Perssd: AsyncParsableCommand {
         version: version,
         subcommands: [
             VolumesCommand.self, LogCommand.self, ShowCommand.self, DiffCommand.self, VerifyCommand.self,
-            RestoreCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self, LeaseCommand.self,
+            RestoreCommand.self, CloneCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self,
+            LeaseCommand.self,
             PinCommand.self, CollectCommand.self, DemoCommand.self,
         ])
 }

@@ -36,8 +36,9 @@ struct PinCommand: AsyncParsableCommand {
             try await catalog.unpin(label, of: id)
             return Output.line("'\(printable(label))' keeps nothing of \(printable(listing.record.title)) any more")
         }
-        let (reference, record) = try await finder.provenGeneration(volume.generation, of: listing)
-        try await catalog.pin(reference, of: id, lineage: record.lineage, label: label)
+        let generation = try await finder.provenGeneration(volume.generation, of: listing)
+        let record = generation.record
+        try await catalog.pin(generation.reference, of: id, lineage: record.lineage, label: label)
         Output.line("'\(printable(label))' keeps generation \(record.number) of \(printable(listing.record.title))")
     }
 }

@@ -47,7 +47,8 @@ struct ShowCommand: AsyncParsableCommand {
         let catalog = Catalog(store: try await openExistingStore(store.settings()))
         let finder = VolumeFinder(catalog: catalog)
         let listing = try await finder.volume(volume.volume)
-        let (reference, record) = try await finder.provenGeneration(volume.generation, of: listing)
+        let generation = try await finder.provenGeneration(volume.generation, of: listing)
+        let (reference, record) = (generation.reference, generation.record)
         guard json else { return Output.line(Self.text(listing, reference, record)) }
         try Output.json(
             Report(
@@ -55,6 +56,17 @@ struct ShowCommand: AsyncParsableCommand {
                 reference: Reference(reference), parent: record.parent.map(Reference.init), lineage: record.lineage,
                 blockSize: record.map.blockSize.bytes, blocks: record.map.totals.blocks,
                 storedBytes: record.map.totals.blockBytes, mapBytes: record.map.totals.mapBytes))
+    }
+
+    /// Who had the volume, one line for each use and each of its labels.
+    private static func uses(of provenance: Provenance) -> [(name: String, value: String)] {
+        let uses = provenance.uses ?? []
+        let omitted = provenance.omittedUses.map { [("", "\($0) more before these")] } ?? []
+        return omitted
+            + uses.flatMap { use in
+                let labels = (use.labels ?? [:]).sorted { $0.key < $1.key }.map { ("  \($0.key)", $0.value) }
+                return [("used by", use.title)] + labels
+            }
     }
 
     private static func text(
@@ -66,25 +78,27 @@ struct ShowCommand: AsyncParsableCommand {
             "generation \(parent.number)" + (parent.volume == record.volume ? "" : " of volume \(parent.volume)")
         }
         let isNewest = listing.head.newest == reference
-        return Output.fields([
-            ("volume", "\(listing.record.title) (\(record.volume))"),
-            ("generation", "\(record.number)" + (isNewest ? ", the newest" : "")),
-            ("record", "\(reference.digest)"),
-            ("parent", parent ?? "none: it is the first"),
-            ("its record", record.parent.map { "\($0.digest)" } ?? "-"),
-            ("content", "\(map.contentDigest)"),
-            ("node", "\(provenance.node)"),
-            ("epoch", "\(record.epoch)"),
-            ("cut", "\(Output.time(provenance.cutAt)) UTC"),
-            ("staged out", "\(Output.time(provenance.stagedOutAt)) UTC, \(took.text) later"),
-            ("size", "\(ByteCount(map.capacityBytes))"),
-            ("data", "\(ByteCount(map.allocatedBytes)): \(map.totals.blocks) blocks of \(map.blockSize)"),
-            ("stored", "\(ByteCount(map.totals.blockBytes)), and \(ByteCount(map.totals.mapBytes)) of block map"),
-            ("read", "\(ByteCount(provenance.readBytes)) of the local copy"),
-            ("changed", "\(ByteCount(provenance.changedBytes)) since the parent"),
-            ("sent", "\(ByteCount(provenance.sentBytes))"),
-            ("lineage", record.lineage),
-            ("incarnation", "\(record.incarnation)"),
-        ])
+        return Output.fields(
+            [
+                ("volume", "\(listing.record.title) (\(record.volume))"),
+                ("generation", "\(record.number)" + (isNewest ? ", the newest" : "")),
+                ("record", "\(reference.digest)"),
+                ("parent", parent ?? "none: it is the first"),
+                ("its record", record.parent.map { "\($0.digest)" } ?? "-"),
+                ("content", "\(map.contentDigest)"),
+                ("node", "\(provenance.node)"),
+                ("epoch", "\(record.epoch)"),
+                ("since", provenance.startedAt.map { "\(Output.time($0)) UTC" } ?? "-"),
+                ("cut", "\(Output.time(provenance.cutAt)) UTC"),
+                ("staged out", "\(Output.time(provenance.stagedOutAt)) UTC, \(took.text) later"),
+                ("size", "\(ByteCount(map.capacityBytes))"),
+                ("data", "\(ByteCount(map.allocatedBytes)): \(map.totals.blocks) blocks of \(map.blockSize)"),
+                ("stored", "\(ByteCount(map.totals.blockBytes)), and \(ByteCount(map.totals.mapBytes)) of block map"),
+                ("read", "\(ByteCount(provenance.readBytes)) of the local copy"),
+                ("changed", "\(ByteCount(provenance.changedBytes)) since the parent"),
+                ("sent", "\(ByteCount(provenance.sentBytes))"),
+                ("lineage", record.lineage),
+                ("incarnation", "\(record.incarnation)"),
+            ] + uses(of: provenance))
     }
 }

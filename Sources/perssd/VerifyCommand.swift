@@ -68,8 +68,12 @@ struct VerifyCommand: AsyncParsableCommand {
 /// What was found of one volume, as `--json` shows it. Keys stay; new ones may come.
 struct VerifyReport: Encodable {
     struct History: Encodable {
-        /// Whose records were read and proved.
+        /// Whose records were read and found to be right.
         var generations: Int
+        /// Those of them that nothing newer proves, as the record that names them is damaged.
+        var unproved: Int
+        /// Passed over, as nothing needed them any more.
+        var expired: UInt64
         var oldest: UInt64?
     }
 
@@ -179,13 +183,15 @@ private struct Verification: Sendable {
 
     private func addHistory(of listing: VolumeListing, to report: inout VerifyReport) async throws {
         let check = try await catalog.checkHistory(of: listing.head)
-        report.history = .init(generations: check.generations, oldest: check.oldest)
+        report.history = .init(
+            generations: check.generations, unproved: check.unproved, expired: check.expired, oldest: check.oldest)
         report.add(check.findings)
         for finding in check.findings where !isQuiet { Output.note(printable("damaged: \(finding)")) }
         let title = listing.record.title
         guard check.isSound else {
             let oldest = check.oldest.map { "back to generation \($0)" } ?? "nowhere"
-            return say("the history of \(title) is DAMAGED: it can be followed \(oldest)")
+            let rest = check.unproved > 0 ? "; \(check.unproved) more are there, and nothing newer proves them" : ""
+            return say("the history of \(title) is DAMAGED: it can be followed \(oldest)\(rest)")
         }
         let expired = check.expired > 0 ? "; \(check.expired) have expired" : ""
         say(

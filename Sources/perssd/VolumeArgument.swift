@@ -33,7 +33,7 @@ struct VolumeFinder {
         } catch let error as PerSSDError where error.code == .notFound {
             // It may be a claim.
         }
-        let claimed = try await all().filter { $0.record.claim?.description == text }
+        let claimed = try await catalog.allVolumes().filter { $0.record.claim?.description == text }
         guard let first = claimed.first else {
             throw PerSSDError(
                 .notFound, "there is no volume '\(text.prefix(300))' in \(catalog.store.location)",
@@ -46,16 +46,6 @@ struct VolumeFinder {
                 remedy: "give the id of the one you mean")
         }
         return first
-    }
-
-    func all() async throws -> [VolumeListing] {
-        var found: [VolumeListing] = []
-        let pageSize = 1000
-        while true {
-            let page = try await catalog.volumes(after: found.last?.record.volume, limit: pageSize)
-            found += page
-            if page.count < pageSize { return found }
-        }
     }
 
     func generation(_ argument: VolumeArgument) async throws -> GenerationRecord {
@@ -74,7 +64,7 @@ struct VolumeFinder {
     /// - Throws: `notFound` where the volume has no such generation.
     func provenGeneration(
         _ number: UInt64?, of listing: VolumeListing
-    ) async throws -> (reference: GenerationReference, record: GenerationRecord) {
+    ) async throws -> ProvenGeneration {
         let title = listing.record.title
         guard let newest = listing.head.newest else {
             throw PerSSDError(

@@ -175,8 +175,8 @@ class Cluster:
             volume_capabilities=[capability or mount()], parameters=parameters or {})
         return patiently(lambda: self.controller.CreateVolume(request, timeout=60)).volume
 
-    def publish(self, volume, node, pod="pod", capability=None, readonly=False):
-        """Attach, then publish; returns the path the pod sees."""
+    def publish(self, volume, node, pod="pod", capability=None, readonly=False, context=None):
+        """Attach, then publish; returns the path the pod sees. `context` is what kubelet adds to the volume's own."""
         capability = capability or mount()
         attached = patiently(lambda: self.controller.ControllerPublishVolume(
             csi.ControllerPublishVolumeRequest(
@@ -186,7 +186,8 @@ class Cluster:
         patiently(lambda: self.node(node).NodePublishVolume(
             csi.NodePublishVolumeRequest(
                 volume_id=volume.volume_id, publish_context=attached.publish_context, target_path=target,
-                volume_capability=capability, readonly=readonly, volume_context=volume.volume_context), timeout=120))
+                volume_capability=capability, readonly=readonly,
+                volume_context={**volume.volume_context, **(context or {})}), timeout=120))
         return pathlib.Path(target)
 
     def unpublish(self, volume, node, pod="pod", detach=True):

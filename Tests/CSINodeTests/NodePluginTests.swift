@@ -82,13 +82,14 @@ struct TestNode: Sendable {
     /// - Returns: where the pod sees the volume.
     @discardableResult
     func publish(
-        _ volume: VolumeRecord, pod: String = "pod", fileSystem: String? = "ext4", readOnly: Bool = false
+        _ volume: VolumeRecord, pod: String = "pod", fileSystem: String? = "ext4", readOnly: Bool = false,
+        context volumeContext: [String: String] = [:]
     ) async throws -> String {
         let target = "\(pods)/\(pod)"
         _ = try await plugin.nodePublishVolume(
             NodePublishVolumeRequest(
                 volumeID: volume.volume.rawValue, targetPath: target, volumeCapability: capability(fileSystem),
-                readonly: readOnly), context: context())
+                readonly: readOnly, volumeContext: volumeContext), context: context())
         return target
     }
 

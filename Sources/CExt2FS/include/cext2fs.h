@@ -23,6 +23,12 @@ struct cext2fs_status {
     uint64_t size;
     /* Seconds since 1970. */
     int64_t modified;
+    uint32_t modified_nanoseconds;
+    /* When anything of the inode last changed. */
+    int64_t changed;
+    uint32_t changed_nanoseconds;
+    /* Which life of the inode's number it is. */
+    uint32_t generation;
 };
 
 /* Opens the file system on a device of `size` bytes. */
@@ -40,6 +46,12 @@ long cext2fs_status_of(cext2fs *system, uint32_t inode, struct cext2fs_status *s
 typedef int (*cext2fs_entry_function)(void *context, const char *name, size_t length, uint32_t inode);
 long cext2fs_list(cext2fs *system, uint32_t inode, cext2fs_entry_function entry, void *context);
 
+/* Calls `block` for each block of a file that has a place on the device, ascending by its number in the file, until that returns
+ * other than 0. A file that is kept in its inode has none, and gives an error. */
+typedef int (*cext2fs_block_function)(void *context, uint64_t number, uint64_t place);
+long cext2fs_blocks(cext2fs *system, uint32_t inode, cext2fs_block_function block, void *context);
+uint32_t cext2fs_block_size(const cext2fs *system);
+
 /* What a symbolic link says; `buffer` is of `capacity` bytes, `length` how many of them there are. */
 long cext2fs_link_target(cext2fs *system, uint32_t inode, char *buffer, size_t capacity, size_t *length);
 
@@ -54,5 +66,8 @@ const char *cext2fs_message(long error);
 /* Whether the error is that a path leads nowhere or in circles, or that a part of it is no directory. */
 int cext2fs_is_not_found(long error);
 int cext2fs_is_not_directory(long error);
+
+/* Whether the error is that a file has no blocks, as it is kept in its inode. */
+int cext2fs_is_inline(long error);
 
 #endif

@@ -35,6 +35,8 @@ public struct StagedMount: Sendable, Equatable {
 /// mounts outlive the process: in a container, the state directory and the targets' have to be mounted with bidirectional
 /// propagation.
 public struct Publisher: Sendable {
+    /// Where PerSSD keeps what has to outlive its process.
+    public let stateDirectory: FilePath
     private let mounts: FilePath
     private let allowedRoot: FilePath?
     private let logger: Logger
@@ -49,6 +51,7 @@ public struct Publisher: Sendable {
             try DurableFile.makeDirectory(mounts)
             return try OpenFile(place: mounts, followingLink: true, mustBeDirectory: true).currentPath()
         }
+        self.stateDirectory = stateDirectory
         self.allowedRoot = allowedRoot
         self.logger = logger
     }

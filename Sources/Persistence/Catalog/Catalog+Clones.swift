@@ -58,9 +58,10 @@ extension Catalog {
         }
     }
 
-    /// - Throws: `notFound` where the source does not exist, or is being deleted; `failedPrecondition` where it has nothing
+    /// - Parameter chosen: of a volume that is the source; nil for its newest.
+    /// - Throws: `notFound` where the source does not exist, or is being deleted, or the generation has expired; `failedPrecondition` where it has nothing
     ///   that could be cloned yet.
-    func resolve(_ source: CloneSource) async throws -> ResolvedSource {
+    func resolve(_ source: CloneSource, at chosen: GenerationReference?) async throws -> ResolvedSource {
         switch source {
         case .snapshot(let id):
             let snapshot = try await snapshot(id)
@@ -71,6 +72,11 @@ extension Catalog {
             let record = try await generation(pinned, lineage: snapshot.lineage)
             return ResolvedSource(source, pinned, record, capacityBytes: snapshot.capacityBytes)
         case .volume(let id):
+            if let chosen {
+                let record = try await generation(chosen, lineage: try await volume(id).record.lineage)
+                // It may be of before the volume was made larger.
+                return ResolvedSource(source, chosen, record, capacityBytes: 0)
+            }
             while true {
                 let listing = try await volume(id)
                 guard let newest = listing.head.newest else {
@@ -103,7 +109,7 @@ extension Catalog {
         guard let source = new.source else {
             return try VolumeSize.choose(required: new.requiredBytes, limit: new.limitBytes)
         }
-        return try cloneCapacity(new, of: try await resolve(source))
+        return try cloneCapacity(new, of: try await resolve(source, at: new.generation))
     }
 
     /// The capacity of a clone: what is asked for, or the source's.

@@ -127,60 +127,16 @@ extension Catalog {
         let key = try CatalogKey.generation(reference.volume, reference.incarnation, reference.number)
         guard let object = try await store.read(key) else { return nil }
         guard SHA256.digest(object.bytes) == reference.digest else {
+            let found = try? GenerationRecord(decoding: object.bytes, from: key)
+            let isExchanged = found.map { !$0.isAt(key) } ?? false
+            let what = found.map { isExchanged ? ", and it is that of generation \($0.number) of \($0.volume)" : "" }
             throw PerSSDError(
                 .corrupt,
-                "object \(key) is not the record of \(reference) that was committed: its SHA-256 differs",
+                "object \(key) is not the record of \(reference) that was committed: its SHA-256 differs"
+                    + (what ?? ", and it is no record of a generation"),
                 remedy: "bring the object back from a version or a backup of the bucket")
         }
         return try GenerationRecord(decoding: object.bytes, from: key)
-    }
-
-    /// A volume's committed generations, newest first, each proved by the next one's, or the head's, digest. Those that
-    /// have expired are left out; what the collection of garbage noted proves what comes after such a gap.
-    ///
-    /// Where the volume is a clone, those of its origin follow its own, as far as they have been kept.
-    /// - Parameter limit: how many at the most.
-    /// - Throws: `corrupt` where one is missing that has not expired; `aborted` where the head is too old to tell.
-    public func history(of head: Head, limit: Int) async throws -> [GenerationRecord] {
-        try await provenHistory(of: head, limit: limit).map(\.record)
-    }
-
-    /// The same, each with the reference that proves it.
-    public func provenHistory(
-        of head: Head, limit: Int
-    ) async throws -> [(reference: GenerationReference, record: GenerationRecord)] {
-        var found: [(reference: GenerationReference, record: GenerationRecord)] = []
-        var next = head.newest
-        while let reference = next, found.count < limit {
-            if let record = try await generationIfThere(reference) {
-                found.append((reference, record))
-                next = record.parent
-            } else {
-                next = try await keptBefore(reference, in: head, lineage: found.last?.record.lineage)
-            }
-        }
-        return found
-    }
-
-    /// What follows an expired generation in a history.
-    ///
-    /// - Throws: `corrupt` where it is missing without having expired; `aborted` where the volume has gone on since the head
-    ///   was read, so that what was its newest could expire.
-    func keptBefore(
-        _ reference: GenerationReference, in head: Head, lineage: String?
-    ) async throws -> GenerationReference? {
-        // A head's newest generation, which nothing before it names a lineage for, never expires.
-        guard let lineage else {
-            guard try await self.head(head.volume).value.newest == head.newest else {
-                throw PerSSDError(
-                    .aborted, "volume \(head.volume) has been staged out since its head was read",
-                    remedy: "try again")
-            }
-            throw missing(reference)
-        }
-        let collection = try await load(CollectionRecord.self, at: CatalogKey.collection(lineage: lineage))?.value
-        guard let collection, collection.hasExpired(reference) else { throw missing(reference) }
-        return collection.keptBefore(reference)
     }
 
     func missing(_ reference: GenerationReference) -> PerSSDError {

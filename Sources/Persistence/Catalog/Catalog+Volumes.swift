@@ -12,6 +12,8 @@ public struct NewVolume: Sendable {
     public var claim: VolumeRecord.Claim?
     /// What it begins as; nil for empty. The clone gets its source's block size, whatever the parameters say.
     public var source: CloneSource?
+    /// Of a volume as the source: which of its generations; nil for the newest.
+    public var generation: GenerationReference?
 
     public init(
         name: String, requiredBytes: Int64, limitBytes: Int64, parameters: VolumeParameters, claim: VolumeRecord.Claim?,
@@ -76,7 +78,7 @@ extension Catalog {
             // What an earlier try made needs its source no more, which may have gone since.
             let existing = try await load(VolumeRecord.self, at: CatalogKey.volume(id))?.value
             if let existing, !isOver(existing) { return existing }
-            let resolved = try await resolve(source)
+            let resolved = try await resolve(source, at: new.generation)
             record.capacityBytes = try cloneCapacity(new, of: resolved)
             record.origin = resolved.origin
             if let inherited = resolved.inherited {
@@ -272,8 +274,14 @@ extension Catalog {
         guard capacity >= new.requiredBytes, new.limitBytes == 0 || capacity <= new.limitBytes else {
             throw differs("a capacity of \(record.capacityBytes) bytes")
         }
-        guard record.origin?.source == new.source else {
-            throw differs(record.origin.map { "the contents of \($0.source)" } ?? "no source")
+        let isSameOrigin =
+            record.origin?.source == new.source
+            && (new.generation == nil || new.generation == record.origin?.generation)
+        guard isSameOrigin else {
+            throw differs(
+                record.origin.map { origin in
+                    "the contents of \(origin.source)" + (origin.generation.map { ", generation \($0.number)" } ?? "")
+                } ?? "no source")
         }
         var parameters = new.parameters
         if record.origin != nil { parameters.blockSize = record.parameters.blockSize }

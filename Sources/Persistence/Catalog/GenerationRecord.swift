@@ -36,29 +36,3 @@ public struct GenerationRecord: Record, Equatable {
         self.provenance = provenance
     }
 }
-
-/// Where a generation comes from, and what making it took.
-public struct Provenance: Sendable, Codable, Equatable {
-    public var node: NodeReference
-    /// When its contents were cut.
-    public var cutAt: Date
-    /// When its blocks were all in the bucket.
-    public var stagedOutAt: Date
-    /// Bytes of the local copy that were read for it.
-    public var readBytes: UInt64
-    /// Bytes of the blocks that differ from the parent's, before compression.
-    public var changedBytes: UInt64
-    /// Bytes sent to the bucket for it.
-    public var sentBytes: UInt64
-
-    public init(
-        node: NodeReference, cutAt: Date, stagedOutAt: Date, readBytes: UInt64, changedBytes: UInt64, sentBytes: UInt64
-    ) {
-        self.node = node
-        self.cutAt = cutAt
-        self.stagedOutAt = stagedOutAt
-        self.readBytes = readBytes
-        self.changedBytes = changedBytes
-        self.sentBytes = sentBytes
-    }
-}

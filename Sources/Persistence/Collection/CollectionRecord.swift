@@ -67,16 +67,30 @@ struct CollectionRecord: Record, Equatable {
 
     /// Whether a generation's record has gone, or is going, because nothing needed it.
     func hasExpired(_ reference: GenerationReference) -> Bool {
-        if phase == .removing, generations.contains(reference) { return true }
+        // Whatever the digest: a life's generations have one record each.
+        let isGoing = generations.contains {
+            $0.number == reference.number && $0.incarnation == reference.incarnation && $0.volume == reference.volume
+        }
+        if phase == .removing, isGoing { return true }
         guard let history = history(of: reference), reference.number <= history.through else { return false }
         return !history.kept.contains { $0.number == reference.number }
     }
 
     /// The next older generation that has been kept.
     func keptBefore(_ reference: GenerationReference) -> GenerationReference? {
-        history(of: reference)?.kept.last { $0.number < reference.number }.map {
+        kept(of: reference) { $0 < reference.number }
+    }
+
+    /// The generation of this number, whatever its digest, where it has been kept when others expired.
+    func kept(_ reference: GenerationReference) -> GenerationReference? {
+        kept(of: reference) { $0 == reference.number }
+    }
+
+    /// The newest of a life's kept generations whose number is right.
+    private func kept(of life: GenerationReference, where isRight: (UInt64) -> Bool) -> GenerationReference? {
+        history(of: life)?.kept.last { isRight($0.number) }.map {
             GenerationReference(
-                volume: reference.volume, incarnation: reference.incarnation, number: $0.number, digest: $0.digest)
+                volume: life.volume, incarnation: life.incarnation, number: $0.number, digest: $0.digest)
         }
     }
 

@@ -2,13 +2,16 @@ import Errors
 
 /// What following a volume's history, from its newest generation to its first, has found.
 public struct HistoryCheck: Sendable {
-    /// How many records were read and proved by the digest that the next one, or the head, has of them.
+    /// How many records were read and found to be right.
     public internal(set) var generations = 0
+    /// How many of them nothing newer proves, because the record that had named their digests is damaged. They fit each
+    /// other, and no more is known.
+    public internal(set) var unproved = 0
     /// How many were passed over because they have expired, as the collection of garbage has noted.
     public internal(set) var expired: UInt64 = 0
-    /// The number of the oldest of them; nil where there are none.
+    /// How far the chain can be followed without a break: the number of the oldest; nil where that is nowhere.
     public internal(set) var oldest: UInt64?
-    /// What is wrong; empty where the chain is whole.
+    /// What is wrong, each with the number of its generation; empty where the chain is whole.
     public internal(set) var findings: [PerSSDError] = []
 
     public var isSound: Bool { findings.isEmpty }
@@ -17,53 +20,59 @@ public struct HistoryCheck: Sendable {
 extension Catalog {
     /// Follows the chain of parents from end to end: each record has to be the one whose digest is known, and to fit the
     /// one that was made from it. What has expired is passed over, and what was kept before it is proved by what the
-    /// collection of garbage noted. Where a record is missing or is another, the chain ends there, as nobody knows what
-    /// was before it.
+    /// collection of garbage noted. Below a record that is missing, or is another, it goes on with what is there.
     ///
     /// - Throws: what the store throws; damage is no error here.
     public func checkHistory(of head: Head) async throws -> HistoryCheck {
         var check = HistoryCheck()
-        var next = head.newest
+        var walk = HistoryWalk(of: head, in: self)
         var child: GenerationRecord?
-        while let reference = next {
-            let record: GenerationRecord
+        while let reference = walk.reference {
+            let isProven = walk.isProven
             do {
-                guard let there = try await generationIfThere(reference) else {
-                    let kept = try await keptBefore(reference, in: head, lineage: child?.lineage)
-                    check.expired += reference.number - (kept?.number ?? 0)
+                guard case .generation(let generation) = try await walk.next() else {
+                    check.expired += reference.number - (walk.reference?.number ?? 0)
                     // What stands before a gap has another child than the one that was read.
-                    (child, next) = (nil, kept)
+                    child = nil
                     continue
                 }
-                record = there
+                let record = generation.record
+                let findings = try Self.contradictions(record, reference, child)
+                child = record
+                check.generations += 1
+                if check.isSound { check.oldest = record.number }
+                if !isProven { check.unproved += 1 }
+                check.findings += findings
             } catch let error as PerSSDError where error.code == .corrupt || error.code == .unsupported {
                 check.findings.append(error)
-                return check
+                child = nil
+                do {
+                    check.findings += try await walk.goOnBelow(reference)
+                } catch let error as PerSSDError where error.code == .corrupt || error.code == .unsupported {
+                    check.findings.append(error)
+                    return check
+                }
             }
-            check.generations += 1
-            check.oldest = record.number
-            check.findings += Self.contradictions(record, reference, child)
-            // A number that does not descend could make a circle.
-            guard (record.parent?.number ?? 0) < record.number else { return check }
-            (child, next) = (record, record.parent)
         }
         return check
     }
 
+    /// - Throws: `corrupt` where it is not the record of this generation, or does not say what it was made from.
     private static func contradictions(
         _ record: GenerationRecord, _ reference: GenerationReference, _ child: GenerationRecord?
-    ) -> [PerSSDError] {
-        var findings: [PerSSDError] = []
-        func require(_ isRight: Bool, _ what: String) {
-            if !isRight { findings.append(PerSSDError(.corrupt, "the record of \(reference) \(what)")) }
-        }
-        require(
+    ) throws -> [PerSSDError] {
+        func wrong(_ what: String) -> PerSSDError { PerSSDError(.corrupt, "the record of \(reference) \(what)") }
+        guard
             record.volume == reference.volume && record.incarnation == reference.incarnation
-                && record.number == reference.number, "says that it is generation \(record.number) of \(record.volume)")
-        require(
-            (record.parent?.number ?? 0) &+ 1 == record.number,
-            "has \(record.parent.map(\.description) ?? "nothing") as its parent")
-        guard let child else { return findings }
+                && record.number == reference.number
+        else { throw wrong("says that it is generation \(record.number) of \(record.volume)") }
+        // A number that does not descend could make a circle.
+        guard (record.parent?.number ?? 0) &+ 1 == record.number else {
+            throw wrong("has \(record.parent.map(\.description) ?? "nothing") as its parent")
+        }
+        guard let child else { return [] }
+        var findings: [PerSSDError] = []
+        func require(_ isRight: Bool, _ what: String) { if !isRight { findings.append(wrong(what)) } }
         require(record.lineage == child.lineage, "is of another lineage than generation \(child.number)")
         require(record.map.blockSize == child.map.blockSize, "has other blocks than generation \(child.number)")
         require(

@@ -8,7 +8,7 @@ import Synchronization
 public actor VolumeReader {
     private static let cacheBytes = 64 << 20
     private static let nodesKept = 256
-    private static let readAhead = 8
+    public static let usualReadAhead = 8
 
     public nonisolated let root: MapRoot
     private let nodes: MapNodeReader
@@ -19,9 +19,12 @@ public actor VolumeReader {
     private var blocks: RecentlyUsed<UInt64, [UInt8]?>
     /// The block after the last one that was fetched.
     private var expected: UInt64?
+    private let readAhead: Int
 
-    public init(_ map: StoredMap, meter: TransferMeter = TransferMeter()) {
+    /// - Parameter readAhead: how many blocks are fetched at a time where they are asked for one after the other.
+    public init(_ map: StoredMap, readAhead: Int = usualReadAhead, meter: TransferMeter = TransferMeter()) {
         root = map.root
+        self.readAhead = readAhead
         let pieces = PieceReader(store: map.store, lineage: map.lineage, meter: meter)
         nodes = MapNodeReader(pieces: pieces)
         let blockBytes = map.root.blockSize.bytes
@@ -29,7 +32,7 @@ public actor VolumeReader {
             pieces: pieces, blockSize: map.root.blockSize,
             benches: WorkBenches(
                 count: 2, plainBytes: blockBytes, scratchBytes: BlockPatch.maximumLength(map.root.blockSize)),
-            fetches: AsyncLimiter(Self.readAhead))
+            fetches: AsyncLimiter(readAhead))
         inner = RecentlyUsed(capacity: Self.nodesKept)
         leaves = RecentlyUsed(capacity: Self.nodesKept)
         blocks = RecentlyUsed(capacity: Self.cacheBytes / blockBytes)
@@ -60,7 +63,7 @@ public actor VolumeReader {
 
     private func block(_ number: UInt64) async throws -> [UInt8]? {
         if let known = blocks[number] { return known }
-        let ahead = number == expected ? UInt64(Self.readAhead) : 1
+        let ahead = number == expected ? UInt64(readAhead) : 1
         var wanted: [FetchBatch.Block] = []
         let end = min(number + ahead, root.geometry.blockCount)
         for candidate in number..<end where candidate == number || blocks[candidate] == nil {

@@ -1,0 +1,114 @@
+import Blocking
+import Errors
+import Ext4
+import Foundation
+import Persistence
+import Synchronization
+
+/// The files of generations, read straight from the bucket.
+enum GenerationFiles {
+    /// Runs `body` on a thread that may wait, with the generation's file system.
+    static func reading<Value: Sendable>(
+        _ record: GenerationRecord, in catalog: Catalog, _ body: @escaping @Sendable (Ext4) throws -> Value
+    ) async throws -> Value {
+        let reader = reader(record, catalog)
+        return try await withTaskCancellationHandler {
+            try await BlockingPool.shared.run { try body(try open(record, reader.read)) }
+        } onCancel: {
+            reader.cancel()
+        }
+    }
+
+    /// Calls `deliver` for each file that differs, on a thread that may wait. Of what the two have in common, one is read.
+    ///
+    /// - Parameters:
+    ///   - old: nil for an empty volume.
+    ///   - differing: in which bytes they differ, ascending and apart.
+    static func compare(
+        _ new: GenerationRecord, since old: GenerationRecord?, differing: [Range<UInt64>], in catalog: Catalog,
+        deliver: @escaping @Sendable (Ext4Difference) throws -> Void
+    ) async throws {
+        let newer = reader(new, catalog)
+        let common = min(old?.map.capacityBytes ?? 0, new.map.capacityBytes)
+        let differing = DifferingBytes(ranges: differing, commonBytes: common)
+        // What follows a block that differs is most often the same in both, and not to be fetched ahead.
+        let older = old.map {
+            SharingReader(own: reader($0, catalog, readAhead: 1), other: newer, differing: differing)
+        }
+        try await withTaskCancellationHandler {
+            try await BlockingPool.shared.run {
+                var before: Ext4?
+                if let old, let older { before = try open(old, older.read) }
+                try Ext4Comparison(
+                    of: try open(new, newer.read), since: before, differing: differing.parts, deliver: deliver
+                ).run()
+            }
+        } onCancel: {
+            newer.cancel()
+            older?.own.cancel()
+        }
+    }
+
+    private static func reader(
+        _ record: GenerationRecord, _ catalog: Catalog, readAhead: Int = VolumeReader.usualReadAhead
+    ) -> WaitingReader {
+        let map = StoredMap(root: record.map, store: catalog.store, lineage: record.lineage)
+        return WaitingReader(VolumeReader(map, readAhead: readAhead))
+    }
+
+    private static func open(_ record: GenerationRecord, _ read: @escaping Ext4.Read) throws -> Ext4 {
+        try requireExt4(read, record)
+        let files = try Ext4(sizeBytes: record.map.capacityBytes, read: read)
+        if files.needsRecovery {
+            Output.note(
+                "the file system was in use when generation \(record.number) was cut: what is only in its "
+                    + "journal is not seen here. Restore the generation and mount it to see all of it.")
+        }
+        return files
+    }
+
+    private static func requireExt4(_ read: Ext4.Read, _ record: GenerationRecord) throws {
+        var beginning = [UInt8](repeating: 0, count: Int(min(128 << 10, record.map.capacityBytes)))
+        try beginning.withUnsafeMutableBytes { try read(0, $0) }
+        guard !Ext4.isAtBeginning(of: beginning) else { return }
+        func has(_ magic: String, at offset: Int) -> Bool { beginning.dropFirst(offset).starts(with: magic.utf8) }
+        let other = has("XFSB", at: 0) ? "an xfs" : has("_BHRfS_M", at: 65_600) ? "a btrfs" : nil
+        let what = other ?? "no file system that is known here"
+        throw PerSSDError(
+            .failedPrecondition,
+            "generation \(record.number) of \(record.volume) holds \(what), and only files of an ext4 can be read "
+                + "straight from the bucket",
+            remedy: "'perssd restore' it to a file, and mount that")
+    }
+}
+
+/// In which bytes two generations differ.
+private struct DifferingBytes: Sendable {
+    /// Ascending and apart.
+    let ranges: [Range<UInt64>]
+    /// As many as the smaller one has.
+    let commonBytes: UInt64
+
+    /// The parts of a range that differ. What only one of the two has does.
+    func parts(of range: Range<UInt64>) -> [Range<UInt64>] {
+        guard range.upperBound <= commonBytes else { return [range] }
+        var (low, high) = (0, ranges.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if ranges[middle].upperBound <= range.lowerBound { low = middle + 1 } else { high = middle }
+        }
+        return ranges[low...].prefix { $0.lowerBound < range.upperBound }.map { $0.clamped(to: range) }
+    }
+}
+
+/// Reads one generation, and of another one, which may have been fetched already, what the two have in common.
+private struct SharingReader: Sendable {
+    let own: WaitingReader
+    let other: WaitingReader
+    let differing: DifferingBytes
+
+    func read(at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws {
+        let isCommon = differing.parts(of: offset..<offset + UInt64(buffer.count)).isEmpty
+        try (isCommon ? other : own).read(at: offset, into: buffer)
+    }
+}
