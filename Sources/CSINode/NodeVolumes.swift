@@ -96,13 +96,27 @@ actor NodeVolumes {
         return found
     }
 
-    /// The volume's record in the bucket, remembered where this node has the volume.
+    /// The volume's record in the bucket; where that does not answer, as it was last read, if this node has the volume.
     ///
     /// - Throws: `notFound` where it is deleted.
     func record(of id: VolumeID) async throws -> VolumeRecord {
-        if let entry = volumes[id] { return try await entry.work.volumeRecord() }
-        return try await environment.catalog.volume(id).record
+        guard let work = volumes[id]?.work else { return try await environment.catalog.volume(id).record }
+        do {
+            return try await work.refreshRecord()
+        } catch let error as PerSSDError where error.code != .notFound {
+            return try await work.volumeRecord()
+        }
     }
+
+    /// The volumes that pods have.
+    func published() async -> [VolumeID] {
+        var found: [VolumeID] = []
+        for (id, entry) in volumes where await !entry.actor.targets.isEmpty { found.append(id) }
+        return found
+    }
+
+    /// Takes up what has changed in a volume's record; nothing where this node does not have the volume.
+    func refreshRecord(of id: VolumeID) async throws { try await volumes[id]?.work.refreshRecord() }
 
     /// How full a published volume is, and how well.
     func report(of id: VolumeID, at path: String) async throws -> VolumeReport {

@@ -141,12 +141,9 @@ import Testing
             Set(names) == [
                 "CREATE_DELETE_VOLUME", "PUBLISH_UNPUBLISH_VOLUME", "LIST_VOLUMES", "LIST_VOLUMES_PUBLISHED_NODES",
                 "GET_CAPACITY", "SINGLE_NODE_MULTI_WRITER", "PUBLISH_READONLY", "EXPAND_VOLUME",
-                "CREATE_DELETE_SNAPSHOT",
-                "LIST_SNAPSHOTS", "GET_SNAPSHOT", "CLONE_VOLUME", "GET_VOLUME",
+                "CREATE_DELETE_SNAPSHOT", "LIST_SNAPSHOTS", "GET_SNAPSHOT", "CLONE_VOLUME", "GET_VOLUME",
+                "MODIFY_VOLUME",
             ])
-        await expectStatus(.unimplemented) {
-            try await bench.controller.controllerModifyVolume(ControllerModifyVolumeRequest())
-        }
     }
 
     @Test func whoItIs() async throws {

@@ -1,0 +1,29 @@
+import Agents
+import Persistence
+import Synchronization
+
+/// Agents that do what a test says, and note what they were asked.
+final class ScriptedAgents: NodeAgents {
+    let calls = Mutex<[String]>([])
+    private let deliver: @Sendable (SnapshotID, NodeReference) async throws -> Void
+    private let reread: @Sendable (VolumeID, NodeReference) async throws -> Void
+
+    init(
+        deliver: @escaping @Sendable (SnapshotID, NodeReference) async throws -> Void = { _, _ in },
+        reread: @escaping @Sendable (VolumeID, NodeReference) async throws -> Void = { _, _ in }
+    ) {
+        (self.deliver, self.reread) = (deliver, reread)
+    }
+
+    func deliver(
+        _ snapshot: SnapshotID, on node: NodeReference, until deadline: ContinuousClock.Instant?
+    ) async throws {
+        calls.withLock { $0.append("\(snapshot) \(node)") }
+        try await deliver(snapshot, node)
+    }
+
+    func reread(_ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?) async throws {
+        calls.withLock { $0.append("\(volume) \(node)") }
+        try await reread(volume, node)
+    }
+}
