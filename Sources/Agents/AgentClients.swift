@@ -40,6 +40,15 @@ public final class AgentClients: NodeAgents {
         try await call(RereadRequest.path, RereadRequest(volume: volume.rawValue), of: node, until: deadline)
     }
 
+    public func cut(
+        _ step: GroupCutStep, of group: GroupSnapshotID, _ incarnation: Incarnation, on node: NodeReference,
+        until deadline: ContinuousClock.Instant?
+    ) async throws {
+        let request = GroupCutRequest(
+            group: group.rawValue, incarnation: incarnation.rawValue, step: step.rawValue)
+        try await call(GroupCutRequest.path, request, of: node, until: deadline)
+    }
+
     private func call(
         _ path: String, _ request: some Encodable, of node: NodeReference, until deadline: ContinuousClock.Instant?
     ) async throws {

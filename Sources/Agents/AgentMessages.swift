@@ -21,6 +21,17 @@ struct RereadRequest: Codable, Equatable, Sendable {
     var volume: String
 }
 
+/// One step of a group snapshot.
+struct GroupCutRequest: Codable, Equatable, Sendable {
+    static let path = "/perssd.agent.v1.Agent/CutGroup"
+
+    /// A group snapshot's id, and which try to make it.
+    var group: String
+    var incarnation: String
+    /// A `GroupCutStep`.
+    var step: String
+}
+
 /// What a call answers that has nothing to say but that it was done.
 struct Done: Codable, Equatable {}
 

@@ -60,6 +60,12 @@ public final class AgentServer: Sendable {
                 method(RereadRequest.path) { (request: RereadRequest, deadline) in
                     try await duties.reread(Self.named(request.volume), deadline)
                 },
+                method(GroupCutRequest.path) { (request: GroupCutRequest, deadline) in
+                    guard let incarnation = Incarnation(request.incarnation),
+                        let step = GroupCutStep(rawValue: request.step)
+                    else { throw PerSSDError(.invalidArgument, "the request names no step that is known here") }
+                    try await duties.cutGroup(step, Self.named(request.group), incarnation, deadline)
+                },
             ], options: options)
     }
 

@@ -10,6 +10,14 @@ public protocol NodeAgents: Sendable {
 
     /// Tells a node that the record of a volume that it has was changed. Returns once the node has read it.
     func reread(_ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?) async throws
+
+    /// Asks a node for one step of its part in a group snapshot. Returns once the node has taken it with all its members.
+    ///
+    /// - Parameter incarnation: which try to make the group is meant.
+    func cut(
+        _ step: GroupCutStep, of group: GroupSnapshotID, _ incarnation: Incarnation, on node: NodeReference,
+        until deadline: ContinuousClock.Instant?
+    ) async throws
 }
 
 /// Where there is no way to them.
@@ -24,6 +32,11 @@ public struct NoNodeAgents: NodeAgents {
 
     public func reread(
         _ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?
+    ) async throws { throw Self.noWay }
+
+    public func cut(
+        _ step: GroupCutStep, of group: GroupSnapshotID, _ incarnation: Incarnation, on node: NodeReference,
+        until deadline: ContinuousClock.Instant?
     ) async throws { throw Self.noWay }
 
     private static let noWay = PerSSDError(

@@ -31,6 +31,8 @@ final class LocalVolumeWork: VolumeWork {
         /// Snapshots that wait for a cut, and those whose cut was made and is not committed.
         var snapshotsWanted: Set<SnapshotID> = []
         var snapshotsCut: Set<SnapshotID> = []
+        /// What the next cut is to be held for.
+        var held: HeldCut?
         /// When the volume was last cut or opened, for the next checkpoint.
         var lastCut: ContinuousClock.Instant?
         /// What had been written to the device, in sectors, right after it was last cut under a pod.

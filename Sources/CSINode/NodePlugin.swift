@@ -23,6 +23,7 @@ public final class NodePlugin: Sendable {
     let poolWatch: PoolWatch
     let checkpoints: Checkpoints
     let recordWatch: RecordWatch
+    let groupCuts: GroupCuts
 
     /// - Parameters:
     ///   - pools: one or more, each with a name of its own.
@@ -58,6 +59,7 @@ public final class NodePlugin: Sendable {
             node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
             logger: logger, poolChanged: { reporter.poolChanged() })
         self.volumes = volumes
+        groupCuts = GroupCuts(node: node, catalog: catalog, volumes: volumes)
         recordWatch = RecordWatch(volumes: volumes, interval: recordInterval, logger: logger)
         checkpoints = Checkpoints(volumes: volumes, pause: .seconds(2), logger: logger)
         poolWatch = PoolWatch(
@@ -99,6 +101,16 @@ public final class NodePlugin: Sendable {
 
     /// Takes up what has changed in a volume's record.
     public func reread(_ id: VolumeID) async throws { try await volumes.refreshRecord(of: id) }
+
+    /// Takes one step of this node's part in a group snapshot, as the group's record says.
+    ///
+    /// - Parameter incarnation: which try to make the group is meant.
+    public func cutGroup(
+        _ step: GroupCutStep, of group: GroupSnapshotID, _ incarnation: Incarnation,
+        until deadline: ContinuousClock.Instant
+    ) async throws {
+        try await groupCuts.take(step, of: group, incarnation, until: deadline)
+    }
 
     /// The identity and node services, for a server.
     ///

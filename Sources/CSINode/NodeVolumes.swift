@@ -173,6 +173,48 @@ actor NodeVolumes {
         try await entry.actor.cut(until: deadline, unless: { !work.isWanted(snapshot) })
     }
 
+    // MARK: Group snapshots
+
+    /// Waits until a volume can be cut, and held, at once.
+    ///
+    /// - Throws: `failedPrecondition` where it never can.
+    func prepare(_ cut: HeldCut, of id: VolumeID, until deadline: ContinuousClock.Instant) async throws {
+        guard let entry = volumes[id], await !entry.actor.targets.isEmpty else { throw notPublished(id) }
+        try await entry.work.requireHoldable(cut)
+        try await entry.actor.outlastStageOut(until: deadline)
+        try await entry.work.easeFreezing()
+    }
+
+    /// Begins to cut a volume, and to hold it; how that went, the cut says.
+    func begin(_ cut: HeldCut, of id: VolumeID, until deadline: ContinuousClock.Instant) {
+        guard let entry = volumes[id] else { return cut.ended(notPublished(id)) }
+        guard entry.work.holdNext(cut) else {
+            return cut.ended(
+                PerSSDError(.aborted, "volume \(id) is being cut for another group snapshot", remedy: "try again"))
+        }
+        let notPublished = notPublished(id)
+        Task {
+            var failure = notPublished
+            do {
+                try await entry.actor.cut(until: deadline, unless: { cut.isTaken })
+            } catch {
+                failure = PerSSDError(wrapping: error)
+            }
+            // Whoever has taken it up says how it ended.
+            if entry.work.withdraw(cut) { cut.ended(failure) }
+        }
+    }
+
+    /// Whether a snapshot's cut was made, and its stage-out has not ended yet.
+    func isBringing(_ snapshot: SnapshotID, of id: VolumeID) -> Bool {
+        volumes[id]?.work.isBringing(snapshot) ?? false
+    }
+
+    private func notPublished(_ id: VolumeID) -> PerSSDError {
+        PerSSDError(
+            .aborted, "volume \(id) is not published on node \(environment.node.node) any more", remedy: "try again")
+    }
+
     private func notPublished(_ id: VolumeID, _ path: String) -> PerSSDError {
         PerSSDError(
             .notFound, "volume \(id) is not published at \(path) on node \(environment.node.node)",

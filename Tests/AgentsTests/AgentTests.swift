@@ -16,6 +16,7 @@ private final class Bench: Sendable {
     let clock = TestClock()
     let delivered = Mutex<[SnapshotID]>([])
     let reread = Mutex<[VolumeID]>([])
+    let steps = Mutex<[String]>([])
     let failure = Mutex<PerSSDError?>(nil)
     let node: NodeReference
     let snapshot = SnapshotID(name: "one")
@@ -34,7 +35,10 @@ private final class Bench: Sendable {
                     if let failure = failure.withLock({ $0 }) { throw failure }
                     delivered.withLock { $0.append(snapshot) }
                 },
-                reread: { [self] volume, _ in reread.withLock { $0.append(volume) } }))
+                reread: { [self] volume, _ in reread.withLock { $0.append(volume) } },
+                cutGroup: { [self] step, group, incarnation, _ in
+                    steps.withLock { $0.append("\(step) \(group) \(incarnation)") }
+                }))
         let agent = try await server.start(published: nil)
         try await register(agent)
         return (Task { await server.run(gracePeriod: .zero) }, agent)
@@ -72,6 +76,13 @@ private final class Bench: Sendable {
         let volume = VolumeID(name: "volume")
         try await clients.reread(volume, on: bench.node, until: nil)
         #expect(bench.reread.withLock { $0 } == [volume])
+        let (group, incarnation) = (GroupSnapshotID(name: "group"), Incarnation())
+        for step in [GroupCutStep.prepare, .hold, .release, .abandon, .confirm] {
+            try await clients.cut(step, of: group, incarnation, on: bench.node, until: nil)
+        }
+        #expect(
+            bench.steps.withLock { $0 }
+                == ["prepare", "hold", "release", "abandon", "confirm"].map { "\($0) \(group) \(incarnation)" })
         // What the node says comes through, with who said it.
         bench.failure.withLock { $0 = PerSSDError(.failedPrecondition, "the pool cannot share blocks") }
         let error = await bench.failure(clients)

@@ -156,6 +156,7 @@ import Testing
             services.map(\.type) == [
                 .service(PluginCapability.Service(type: .controllerService)),
                 .service(PluginCapability.Service(type: .volumeAccessibilityConstraints)),
+                .service(PluginCapability.Service(type: .groupControllerService)),
                 .service(PluginCapability.Service(type: .snapshotMetadataService)),
                 .volumeExpansion(PluginCapability.VolumeExpansion(type: .online)),
             ])
