@@ -31,26 +31,41 @@ public final class AgentClients: NodeAgents {
     public func deliver(
         _ snapshot: SnapshotID, on node: NodeReference, until deadline: ContinuousClock.Instant?
     ) async throws {
-        let answer = try await call(
-            DeliverRequest.path, AgentCoding.encode(DeliverRequest(snapshot: snapshot.rawValue)), of: node,
-            until: deadline)
+        try await call(DeliverRequest.path, DeliverRequest(snapshot: snapshot.rawValue), of: node, until: deadline)
+    }
+
+    public func reread(
+        _ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?
+    ) async throws {
+        try await call(RereadRequest.path, RereadRequest(volume: volume.rawValue), of: node, until: deadline)
+    }
+
+    public func cut(
+        _ step: GroupCutStep, of group: GroupSnapshotID, _ incarnation: Incarnation, on node: NodeReference,
+        until deadline: ContinuousClock.Instant?
+    ) async throws {
+        let request = GroupCutRequest(
+            group: group.rawValue, incarnation: incarnation.rawValue, step: step.rawValue)
+        try await call(GroupCutRequest.path, request, of: node, until: deadline)
+    }
+
+    private func call(
+        _ path: String, _ request: some Encodable, of node: NodeReference, until deadline: ContinuousClock.Instant?
+    ) async throws {
+        let client = try await client(of: node)
+        // The caller's answer is still to reach it in time.
+        let left = deadline.map { ($0 - .now) * 0.8 } ?? Self.patience
+        let answer: [UInt8]
+        do {
+            answer = try await client.unary(
+                path, try AgentCoding.encode(request), options: RPCCallOptions(timeout: min(left, Self.patience)))
+        } catch let status as RPCStatus {
+            throw Self.error(status, of: node)
+        }
         do {
             _ = try AgentCoding.decode(Done.self, answer)
         } catch {
             throw PerSSDError(.unavailable, "the agent of node \(node) gave an answer that is none", cause: error)
-        }
-    }
-
-    private func call(
-        _ path: String, _ request: [UInt8], of node: NodeReference, until deadline: ContinuousClock.Instant?
-    ) async throws -> [UInt8] {
-        let client = try await client(of: node)
-        // The caller's answer is still to reach it in time.
-        let left = deadline.map { ($0 - .now) * 0.8 } ?? Self.patience
-        do {
-            return try await client.unary(path, request, options: RPCCallOptions(timeout: min(left, Self.patience)))
-        } catch let status as RPCStatus {
-            throw Self.error(status, of: node)
         }
     }
 

@@ -6,11 +6,30 @@ import Foundation
 ///
 /// The service is PerSSD's own, between processes of one version or its neighbours: one message is one JSON object, and keys
 /// that a process does not know are ignored.
-struct DeliverRequest: Codable, Equatable {
+struct DeliverRequest: Codable, Equatable, Sendable {
     static let path = "/perssd.agent.v1.Agent/Deliver"
 
     /// A snapshot's id.
     var snapshot: String
+}
+
+/// The record of a volume has changed.
+struct RereadRequest: Codable, Equatable, Sendable {
+    static let path = "/perssd.agent.v1.Agent/Reread"
+
+    /// A volume's id.
+    var volume: String
+}
+
+/// One step of a group snapshot.
+struct GroupCutRequest: Codable, Equatable, Sendable {
+    static let path = "/perssd.agent.v1.Agent/CutGroup"
+
+    /// A group snapshot's id, and which try to make it.
+    var group: String
+    var incarnation: String
+    /// A `GroupCutStep`.
+    var step: String
 }
 
 /// What a call answers that has nothing to say but that it was done.

@@ -21,10 +21,9 @@ public final class AgentServer: Sendable {
 
     /// - Parameters:
     ///   - listen: host and port; port 0 for any that is free.
-    ///   - deliver: does what a snapshot's record asks of this node.
+    ///   - duties: what is done for controllers.
     public init(
-        catalog: Catalog, cluster: String, listen: RPCAddress, logger: Logger,
-        deliver: @escaping @Sendable (SnapshotID, _ deadline: ContinuousClock.Instant) async throws -> Void
+        catalog: Catalog, cluster: String, listen: RPCAddress, logger: Logger, duties: NodeDuties
     ) throws {
         let identity = try TLSIdentity(name: Self.name, lifetime: Self.lifetime)
         certificate = String(decoding: identity.certificate, as: UTF8.self)
@@ -35,26 +34,44 @@ public final class AgentServer: Sendable {
         options.maximumConcurrentCalls = 64
         options.tls = RPCServerTLS(
             certificateChain: identity.certificate, privateKey: identity.privateKey, clients: .anyCertificate)
+        /// A call of a controller's: nobody else gets as far as `serve`.
+        func method<Request: Decodable & Sendable>(
+            _ path: String, _ serve: @escaping @Sendable (Request, ContinuousClock.Instant) async throws -> Void
+        ) -> RPCMethod {
+            RPCMethod(
+                path,
+                .unary { bytes, context in
+                    do {
+                        try await doorkeeper.admit(context.peerCertificate)
+                        try await serve(
+                            AgentCoding.decode(Request.self, bytes), context.deadline ?? .now + .seconds(30))
+                        return try AgentCoding.encode(Done())
+                    } catch {
+                        logger.notice("a call of the agent failed: \(error)", metadata: ["peer": "\(context.peer)"])
+                        throw RPCStatus(error)
+                    }
+                })
+        }
         server = RPCServer(
             [
-                RPCMethod(
-                    DeliverRequest.path,
-                    .unary { bytes, context in
-                        do {
-                            try await doorkeeper.admit(context.peerCertificate)
-                            let request = try AgentCoding.decode(DeliverRequest.self, bytes)
-                            guard let snapshot = SnapshotID(request.snapshot) else {
-                                throw PerSSDError(.invalidArgument, "the request names no snapshot")
-                            }
-                            try await deliver(snapshot, context.deadline ?? .now + .seconds(30))
-                            return try AgentCoding.encode(Done())
-                        } catch {
-                            logger.notice(
-                                "a call of the agent failed: \(error)", metadata: ["peer": "\(context.peer)"])
-                            throw RPCStatus(error)
-                        }
-                    })
+                method(DeliverRequest.path) { (request: DeliverRequest, deadline) in
+                    try await duties.deliver(Self.named(request.snapshot), deadline)
+                },
+                method(RereadRequest.path) { (request: RereadRequest, deadline) in
+                    try await duties.reread(Self.named(request.volume), deadline)
+                },
+                method(GroupCutRequest.path) { (request: GroupCutRequest, deadline) in
+                    guard let incarnation = Incarnation(request.incarnation),
+                        let step = GroupCutStep(rawValue: request.step)
+                    else { throw PerSSDError(.invalidArgument, "the request names no step that is known here") }
+                    try await duties.cutGroup(step, Self.named(request.group), incarnation, deadline)
+                },
             ], options: options)
+    }
+
+    private static func named<ID: DerivedID>(_ text: String) throws -> ID {
+        guard let id = ID(text) else { throw PerSSDError(.invalidArgument, "the request names no \(ID.kind)") }
+        return id
     }
 
     /// Starts to serve.

@@ -47,11 +47,13 @@ public enum Driver {
         public static let volumeName = "csi.storage.k8s.io/pv/name"
     }
 
-    /// Keys that external-snapshotter adds to CreateSnapshot's parameters with `--extra-create-metadata`.
+    /// Keys that external-snapshotter adds to the parameters of snapshots and group snapshots with `--extra-create-metadata`.
     public enum SnapshotterKey {
         public static let all = [
             "csi.storage.k8s.io/volumesnapshot/name", "csi.storage.k8s.io/volumesnapshot/namespace",
-            "csi.storage.k8s.io/volumesnapshotcontent/name",
+            "csi.storage.k8s.io/volumesnapshotcontent/name", "csi.storage.k8s.io/volumegroupsnapshot/name",
+            "csi.storage.k8s.io/volumegroupsnapshot/namespace",
+            "csi.storage.k8s.io/volumegroupsnapshotcontent/name",
         ]
     }
 }

@@ -11,7 +11,7 @@ extension ControllerPlugin {
         let calls: [ControllerServiceCapability.RPC.Kind] = [
             .createDeleteVolume, .publishUnpublishVolume, .listVolumes, .listVolumesPublishedNodes, .getCapacity,
             .singleNodeMultiWriter, .publishReadonly, .expandVolume, .createDeleteSnapshot, .listSnapshots,
-            .getSnapshot, .cloneVolume, .getVolume,
+            .getSnapshot, .cloneVolume, .getVolume, .modifyVolume,
         ]
         return ControllerGetCapabilitiesResponse(
             capabilities: calls.map {
@@ -56,11 +56,13 @@ extension ControllerPlugin {
         return ValidateVolumeCapabilitiesResponse(
             confirmed: ValidateVolumeCapabilitiesResponse.Confirmed(
                 volumeContext: request.volumeContext, volumeCapabilities: request.volumeCapabilities,
-                parameters: request.parameters))
+                parameters: request.parameters, mutableParameters: request.mutableParameters))
     }
 
     private static func requireSame(_ request: ValidateVolumeCapabilitiesRequest, _ record: VolumeRecord) throws {
-        try RequestChecks.noMutableParameters(request.mutableParameters)
+        guard try record.parameters.changed(to: request.mutableParameters) == record.parameters else {
+            throw PerSSDError(.invalidArgument, "the volume has other mutable_parameters")
+        }
         for capability in request.volumeCapabilities {
             let smallest = CapabilityRules.smallest([capability])
             guard record.capacityBytes >= UInt64(smallest) else {
@@ -76,7 +78,8 @@ extension ControllerPlugin {
             throw PerSSDError(.invalidArgument, "volume_context has '\(key.prefix(100))', which the volume has not so")
         }
         guard !request.parameters.isEmpty else { return }
-        guard try parse(request.parameters).parameters == record.parameters else {
+        let made = try parse(request.parameters).parameters.changed(to: request.mutableParameters)
+        guard record.wasMade(with: made) else {
             throw PerSSDError(.invalidArgument, "the volume was made with other parameters")
         }
     }

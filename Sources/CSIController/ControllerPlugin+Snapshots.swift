@@ -59,7 +59,7 @@ extension ControllerPlugin {
     }
 
     /// What the snapshotter adds when it is told to (`--extra-create-metadata`); there are no parameters of our own.
-    private static func requireKnown(_ parameters: [String: String]) throws {
+    static func requireKnown(_ parameters: [String: String]) throws {
         let known = Set(Driver.SnapshotterKey.all)
         guard let key = parameters.keys.sorted().first(where: { !known.contains($0) }) else { return }
         throw PerSSDError(
@@ -117,11 +117,11 @@ extension ControllerPlugin {
             nextToken: found.count > limit ? page.last?.snapshot.rawValue ?? "" : "")
     }
 
-    private static func message(_ record: SnapshotRecord) -> Snapshot {
+    static func message(_ record: SnapshotRecord) -> Snapshot {
         Snapshot(
             sizeBytes: Int64(clamping: record.capacityBytes), snapshotID: record.snapshot.rawValue,
             sourceVolumeID: record.volume.rawValue,
             creationTime: Timestamp(seconds: Int64(record.createdAt.timeIntervalSince1970), nanoseconds: 0),
-            readyToUse: record.isReady)
+            readyToUse: record.isReady, groupSnapshotID: record.group?.rawValue ?? "")
     }
 }

@@ -44,9 +44,11 @@ extension ControllerPlugin {
         try CapabilityRules.wellFormed(request.volumeCapabilities)
         try CapabilityRules.supported(request.volumeCapabilities)
         try RequestChecks.map(request.parameters, "parameters")
-        try RequestChecks.noMutableParameters(request.mutableParameters)
+        try RequestChecks.map(request.mutableParameters, "mutable_parameters")
         let source = try Self.source(request.volumeContentSource)
-        let (parameters, claim) = try Self.parse(request.parameters)
+        let (made, claim) = try Self.parse(request.parameters)
+        // A VolumeAttributesClass says more than the StorageClass.
+        let parameters = try made.changed(to: request.mutableParameters)
         let range = request.capacityRange ?? CapacityRange()
         let smallest = CapabilityRules.smallest(request.volumeCapabilities)
         // Bounds that are wrong by themselves are refused as they came.

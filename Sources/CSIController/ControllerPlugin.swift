@@ -6,7 +6,7 @@ import Logging
 import Persistence
 import RPC
 
-/// The controller plugin: CSI's Identity, Controller and SnapshotMetadata services on top of the catalog.
+/// The controller plugin: CSI's Identity, Controller, GroupController and SnapshotMetadata services on top of the catalog.
 ///
 /// It keeps no state of its own but a short memory of the last probe, so any number of them may serve the same bucket, and
 /// each may be killed at any time.
@@ -37,6 +37,7 @@ public final class ControllerPlugin: IdentityService, ControllerService {
     /// The methods of all services, for an RPC server.
     public func methods(observer: (any CallObserver)? = nil) -> [RPCMethod] {
         identityMethods(self, observer: observer) + controllerMethods(self, observer: observer)
+            + groupControllerMethods(self, observer: observer)
             + snapshotMetadataMethods(
                 SnapshotMetadataPlugin(source: CatalogGenerations(catalog: catalog)), observer: observer)
     }

@@ -18,10 +18,12 @@ extension LocalVolumeWork {
         var uses: VolumeUses
     }
 
-    func makeCut() async throws -> MadeCut {
+    /// - Parameter held: holds it until the others of its group are cut, too.
+    func makeCut(_ held: HeldCut? = nil) async throws -> MadeCut {
         // Whoever asks from now on may have written what the cut has not.
         let snapshots = memory.withLock { memory in
             defer { memory.snapshotsWanted = [] }
+            if let held { memory.snapshotsWanted.insert(held.snapshot) }
             memory.snapshotsCut.formUnion(memory.snapshotsWanted)
             return memory.snapshotsWanted
         }
@@ -31,24 +33,55 @@ extension LocalVolumeWork {
         let uses = await uses()
         let cut = try await pool.cut(volume.rawValue)
         memory.withLock { ($0.lastCut, $0.writtenAtCut) = (.now, nil) }
-        return MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted(), uses: uses)
+        let made = MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted(), uses: uses)
+        do {
+            try await held?.hold()
+        } catch {
+            try? await pool.discard(cut)
+            throw error
+        }
+        return made
     }
 
     func cut() async throws {
+        let held = takeHeld()
         do {
-            let made = try await note(try await cutWhilePublished())
+            let made = try await note(try await cutWhilePublished(held))
+            if let held, !made.snapshots.contains(held.snapshot) {
+                try? await pool.discard(made.cut)
+                throw PerSSDError(.aborted, "nobody waits for its group snapshot any more")
+            }
             // What the freeze itself wrote is no reason for another checkpoint.
             let written = try? await writtenSectors()
             memory.withLock { ($0.cut, $0.writtenAtCut) = (made, written) }
+            held?.ended(nil)
         } catch {
             forgetSnapshots()
-            throw PerSSDError(wrapping: error, during: "cannot cut volume \(volume) while it is published")
+            let failure = PerSSDError(wrapping: error, during: "cannot cut volume \(volume) while it is published")
+            held?.ended(failure)
+            throw failure
         }
     }
 
     /// A mounted file system is frozen for it, so that the cut is as whole as after an unmount, but for what programs hold
     /// in their own memory. A raw device is cut as a loss of power would leave it.
-    private func cutWhilePublished() async throws -> MadeCut {
+    private func cutWhilePublished(_ held: HeldCut?) async throws -> MadeCut {
+        let pool = try self.pool
+        try requireInstantCuts()
+        if let held { try await requireHoldable(held) }
+        let publisher = environment.publisher
+        guard try await publisher.stagedPath(of: volume.rawValue) != nil else { return try await makeCut(held) }
+        // Others may stand still already; and before they did, this was done.
+        if held == nil { await trim() }
+        guard !pool.cutsFreeze else { return try await makeCut(held) }
+        let (made, time) = try await publisher.whileFrozen(volume.rawValue) { try await makeCut(held) }
+        let milliseconds = Int((time / .milliseconds(1)).rounded(.up))
+        environment.logger.info(
+            "cut while published", metadata: ["volume": "\(volume)", "frozenMilliseconds": "\(milliseconds)"])
+        return made
+    }
+
+    func requireInstantCuts() throws {
         let pool = try self.pool
         guard pool.cutsAreInstant else {
             throw PerSSDError(
@@ -57,15 +90,6 @@ extension LocalVolumeWork {
                     + "have to stand still until all of it is sent",
                 remedy: "unpublish the volume first, or keep the pool on XFS, btrfs or a volume group")
         }
-        let publisher = environment.publisher
-        guard try await publisher.stagedPath(of: volume.rawValue) != nil else { return try await makeCut() }
-        await trim()
-        guard !pool.cutsFreeze else { return try await makeCut() }
-        let (made, held) = try await publisher.whileFrozen(volume.rawValue) { try await makeCut() }
-        let milliseconds = Int((held / .milliseconds(1)).rounded(.up))
-        environment.logger.info(
-            "cut while published", metadata: ["volume": "\(volume)", "frozenMilliseconds": "\(milliseconds)"])
-        return made
     }
 
     /// What was deleted need not be sent. That a file system cannot trim costs only that.

@@ -17,6 +17,8 @@ final class LocalVolumeWork: VolumeWork {
     let recordChanges = Permits(1)
     /// The same for who uses the volume.
     let useChanges = Permits(1)
+    /// Keeps stage-outs to what the volume's parameters allow, one that runs included.
+    let pacer = Pacer()
 
     /// What is known without asking the pool or the bucket.
     struct Memory: Sendable {
@@ -31,11 +33,14 @@ final class LocalVolumeWork: VolumeWork {
         /// Snapshots that wait for a cut, and those whose cut was made and is not committed.
         var snapshotsWanted: Set<SnapshotID> = []
         var snapshotsCut: Set<SnapshotID> = []
+        /// What the next cut is to be held for.
+        var held: HeldCut?
         /// When the volume was last cut or opened, for the next checkpoint.
         var lastCut: ContinuousClock.Instant?
         /// What had been written to the device, in sectors, right after it was last cut under a pod.
         var writtenAtCut: UInt64?
-        /// What the volume is; of an incarnation, only the capacity changes, which is never taken from here.
+        /// What the volume is, as last read: its capacity, which is never taken from here, and some of its parameters may
+        /// have changed since. See `refreshRecord`.
         var volume: VolumeRecord?
         /// The head as this node last wrote or read it.
         var head: Versioned<Head>?
@@ -88,13 +93,22 @@ final class LocalVolumeWork: VolumeWork {
         environment.poolChanged()
     }
 
-    /// The volume's record.
+    /// The volume's record, as last read.
     ///
     /// - Throws: `notFound` where it is deleted.
     func volumeRecord() async throws -> VolumeRecord {
         if let known = memory.withLock({ $0.volume }), known.incarnation.rawValue == copy?.incarnation { return known }
+        return try await refreshRecord()
+    }
+
+    /// Reads the volume's record, so that parameters that were changed are in force from now on.
+    ///
+    /// - Throws: `notFound` where it is deleted.
+    @discardableResult
+    func refreshRecord() async throws -> VolumeRecord {
         let record = try await environment.catalog.volume(volume).record
         memory.withLock { $0.volume = record }
+        pacer.bytesPerSecond = record.parameters.stageOutBandwidth
         return record
     }
 

@@ -22,6 +22,8 @@ public final class NodePlugin: Sendable {
     let storeWatch: StoreWatch
     let poolWatch: PoolWatch
     let checkpoints: Checkpoints
+    let recordWatch: RecordWatch
+    let groupCuts: GroupCuts
 
     /// - Parameters:
     ///   - pools: one or more, each with a name of its own.
@@ -31,11 +33,12 @@ public final class NodePlugin: Sendable {
     ///   - concurrentTransfers: stage-outs and restores at once, each within 256 MiB of memory.
     ///   - reportInterval: how often this node's record is written, at the least.
     ///   - watchInterval: how often is looked whether the pools have room for what is written.
+    ///   - recordInterval: how often the records of published volumes are read again.
     /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
         node: NodeReference, catalog: Catalog, pools: [any VolumePool], publisher: Publisher, version: String,
         maximumVolumes: Int = 0, concurrentTransfers: Int = 2, reportInterval: Duration = .seconds(30),
-        watchInterval: Duration = .seconds(10), logger: Logger
+        watchInterval: Duration = .seconds(10), recordInterval: Duration = .seconds(60), logger: Logger
     ) throws {
         let pools = try NodePools(pools)
         self.node = node
@@ -56,6 +59,8 @@ public final class NodePlugin: Sendable {
             node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
             logger: logger, poolChanged: { reporter.poolChanged() })
         self.volumes = volumes
+        groupCuts = GroupCuts(node: node, catalog: catalog, volumes: volumes)
+        recordWatch = RecordWatch(volumes: volumes, interval: recordInterval, logger: logger)
         checkpoints = Checkpoints(volumes: volumes, pause: .seconds(2), logger: logger)
         poolWatch = PoolWatch(
             pools: pools, interval: watchInterval, logger: logger, changed: { reporter.poolChanged() },
@@ -75,8 +80,9 @@ public final class NodePlugin: Sendable {
     public func run() async {
         async let watching: Void = poolWatch.run()
         async let checkpointing: Void = checkpoints.run()
+        async let rereading: Void = recordWatch.run()
         await reporter.run { [volumes] in try await volumes.poolReports() }
-        _ = await (watching, checkpointing)
+        _ = await (watching, checkpointing, rereading)
     }
 
     /// Does what a snapshot's record asks of this node: cuts the volume and commits that. Returns when the cut is made; the
@@ -91,6 +97,19 @@ public final class NodePlugin: Sendable {
                 .failedPrecondition, "snapshot \(id) waits for node \(delivery.node), and this is node \(node)")
         }
         try await volumes.deliver(id, of: snapshot.volume, until: deadline)
+    }
+
+    /// Takes up what has changed in a volume's record.
+    public func reread(_ id: VolumeID) async throws { try await volumes.refreshRecord(of: id) }
+
+    /// Takes one step of this node's part in a group snapshot, as the group's record says.
+    ///
+    /// - Parameter incarnation: which try to make the group is meant.
+    public func cutGroup(
+        _ step: GroupCutStep, of group: GroupSnapshotID, _ incarnation: Incarnation,
+        until deadline: ContinuousClock.Instant
+    ) async throws {
+        try await groupCuts.take(step, of: group, incarnation, until: deadline)
     }
 
     /// The identity and node services, for a server.

@@ -106,13 +106,27 @@ actor NodeVolumes {
         return found
     }
 
-    /// The volume's record in the bucket, remembered where this node has the volume.
+    /// The volume's record in the bucket; where that does not answer, as it was last read, if this node has the volume.
     ///
     /// - Throws: `notFound` where it is deleted.
     func record(of id: VolumeID) async throws -> VolumeRecord {
-        if let entry = volumes[id] { return try await entry.work.volumeRecord() }
-        return try await environment.catalog.volume(id).record
+        guard let work = volumes[id]?.work else { return try await environment.catalog.volume(id).record }
+        do {
+            return try await work.refreshRecord()
+        } catch let error as PerSSDError where error.code != .notFound {
+            return try await work.volumeRecord()
+        }
     }
+
+    /// The volumes that pods have.
+    func published() async -> [VolumeID] {
+        var found: [VolumeID] = []
+        for (id, entry) in volumes where await !entry.actor.targets.isEmpty { found.append(id) }
+        return found
+    }
+
+    /// Takes up what has changed in a volume's record; nothing where this node does not have the volume.
+    func refreshRecord(of id: VolumeID) async throws { try await volumes[id]?.work.refreshRecord() }
 
     /// How full a published volume is, and how well.
     func report(of id: VolumeID, at path: String) async throws -> VolumeReport {
@@ -167,6 +181,48 @@ actor NodeVolumes {
         guard work.want(snapshot) else { return }
         defer { work.noLongerWant(snapshot) }
         try await entry.actor.cut(until: deadline, unless: { !work.isWanted(snapshot) })
+    }
+
+    // MARK: Group snapshots
+
+    /// Waits until a volume can be cut, and held, at once.
+    ///
+    /// - Throws: `failedPrecondition` where it never can.
+    func prepare(_ cut: HeldCut, of id: VolumeID, until deadline: ContinuousClock.Instant) async throws {
+        guard let entry = volumes[id], await !entry.actor.targets.isEmpty else { throw notPublished(id) }
+        try await entry.work.requireHoldable(cut)
+        try await entry.actor.outlastStageOut(until: deadline)
+        try await entry.work.easeFreezing()
+    }
+
+    /// Begins to cut a volume, and to hold it; how that went, the cut says.
+    func begin(_ cut: HeldCut, of id: VolumeID, until deadline: ContinuousClock.Instant) {
+        guard let entry = volumes[id] else { return cut.ended(notPublished(id)) }
+        guard entry.work.holdNext(cut) else {
+            return cut.ended(
+                PerSSDError(.aborted, "volume \(id) is being cut for another group snapshot", remedy: "try again"))
+        }
+        let notPublished = notPublished(id)
+        Task {
+            var failure = notPublished
+            do {
+                try await entry.actor.cut(until: deadline, unless: { cut.isTaken })
+            } catch {
+                failure = PerSSDError(wrapping: error)
+            }
+            // Whoever has taken it up says how it ended.
+            if entry.work.withdraw(cut) { cut.ended(failure) }
+        }
+    }
+
+    /// Whether a snapshot's cut was made, and its stage-out has not ended yet.
+    func isBringing(_ snapshot: SnapshotID, of id: VolumeID) -> Bool {
+        volumes[id]?.work.isBringing(snapshot) ?? false
+    }
+
+    private func notPublished(_ id: VolumeID) -> PerSSDError {
+        PerSSDError(
+            .aborted, "volume \(id) is not published on node \(environment.node.node) any more", remedy: "try again")
     }
 
     private func notPublished(_ id: VolumeID, _ path: String) -> PerSSDError {

@@ -24,12 +24,13 @@ extension LocalVolumeWork {
     func send(
         _ cut: Cut, parent: GenerationRecord?, record: CopyRecord, progress: WorkProgress
     ) async throws -> StagedOut {
-        let volumeRecord = try await volumeRecord()
+        let volumeRecord = try await refreshRecord()
         let changed = try await changes(in: cut, since: parent, record: record)
         // Where nothing changed there is nothing to compare, and a base may have to be made ready first.
         let base = changed == .only([]) ? nil : try await base(for: parent, record: record)
         var options = StageOutOptions(compressionLevel: volumeRecord.parameters.compressionLevel)
         options.blockSize = try BlockSize(bytes: volumeRecord.parameters.blockSize)
+        options.pacer = pacer
         let stageOut = StageOut(store: environment.catalog.store, lineage: record.lineage, options: options)
         return try await environment.transfers.run {
             progress.enter("staging out") { stageOut.meter.progress }

@@ -174,6 +174,11 @@ actor VolumeActor {
         return isCut
     }
 
+    /// Waits until a stage-out that runs is over, however it ends.
+    func outlastStageOut(until deadline: ContinuousClock.Instant) async throws {
+        try await outlast(jobs[.stageOut], until: deadline)
+    }
+
     // MARK: Work
 
     private func carryOut(

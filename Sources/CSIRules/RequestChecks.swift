@@ -46,14 +46,6 @@ public enum RequestChecks {
         }
     }
 
-    /// There is no MODIFY_VOLUME capability, so callers must not give any.
-    public static func noMutableParameters(_ parameters: [String: String]) throws {
-        guard let key = parameters.keys.min() else { return }
-        throw PerSSDError(
-            .invalidArgument, "mutable_parameters has '\(key.prefix(100))', and volumes have no mutable parameters",
-            remedy: "leave mutable_parameters empty: use no VolumeAttributesClass")
-    }
-
     /// The specification's list: C0 but tab, line feed and carriage return; DEL and C1.
     private static func isForbidden(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {

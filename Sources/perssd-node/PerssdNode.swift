@@ -26,8 +26,10 @@ struct PerssdNode: AsyncParsableCommand {
         let settings = process.settings
         let agent = try AgentServer(
             catalog: plugin.catalog, cluster: settings.cluster,
-            listen: settings.agentListen ?? .tcp(host: LocalAddress.discover(), port: 0), logger: process.logger
-        ) { try await plugin.deliver($0, until: $1) }
+            listen: settings.agentListen ?? .tcp(host: LocalAddress.discover(), port: 0), logger: process.logger,
+            duties: NodeDuties(
+                deliver: { try await plugin.deliver($0, until: $1) }, reread: { id, _ in try await plugin.reread(id) },
+                cutGroup: { try await plugin.cutGroup($0, of: $1, $2, until: $3) }))
         try await plugin.start(agent: try await agent.start(published: settings.agentAddress))
         try await process.run([
             BackgroundService { await plugin.run() },

@@ -15,6 +15,8 @@ private final class Bench: Sendable {
     let store = MemoryStore()
     let clock = TestClock()
     let delivered = Mutex<[SnapshotID]>([])
+    let reread = Mutex<[VolumeID]>([])
+    let steps = Mutex<[String]>([])
     let failure = Mutex<PerSSDError?>(nil)
     let node: NodeReference
     let snapshot = SnapshotID(name: "one")
@@ -27,11 +29,16 @@ private final class Bench: Sendable {
     /// Starts an agent and writes the node's record.
     func startNode() async throws -> (server: Task<Void, Never>, agent: NodeRecord.Agent) {
         let server = try AgentServer(
-            catalog: catalog, cluster: "c", listen: .tcp(host: "127.0.0.1", port: 0), logger: logger
-        ) { [self] snapshot, _ in
-            if let failure = failure.withLock({ $0 }) { throw failure }
-            delivered.withLock { $0.append(snapshot) }
-        }
+            catalog: catalog, cluster: "c", listen: .tcp(host: "127.0.0.1", port: 0), logger: logger,
+            duties: NodeDuties(
+                deliver: { [self] snapshot, _ in
+                    if let failure = failure.withLock({ $0 }) { throw failure }
+                    delivered.withLock { $0.append(snapshot) }
+                },
+                reread: { [self] volume, _ in reread.withLock { $0.append(volume) } },
+                cutGroup: { [self] step, group, incarnation, _ in
+                    steps.withLock { $0.append("\(step) \(group) \(incarnation)") }
+                }))
         let agent = try await server.start(published: nil)
         try await register(agent)
         return (Task { await server.run(gracePeriod: .zero) }, agent)
@@ -66,6 +73,16 @@ private final class Bench: Sendable {
         let (clients, _) = try await bench.controller()
         for _ in 0..<3 { try await clients.deliver(bench.snapshot, on: bench.node, until: nil) }
         #expect(bench.delivered.withLock { $0 } == [bench.snapshot, bench.snapshot, bench.snapshot])
+        let volume = VolumeID(name: "volume")
+        try await clients.reread(volume, on: bench.node, until: nil)
+        #expect(bench.reread.withLock { $0 } == [volume])
+        let (group, incarnation) = (GroupSnapshotID(name: "group"), Incarnation())
+        for step in [GroupCutStep.prepare, .hold, .release, .abandon, .confirm] {
+            try await clients.cut(step, of: group, incarnation, on: bench.node, until: nil)
+        }
+        #expect(
+            bench.steps.withLock { $0 }
+                == ["prepare", "hold", "release", "abandon", "confirm"].map { "\($0) \(group) \(incarnation)" })
         // What the node says comes through, with who said it.
         bench.failure.withLock { $0 = PerSSDError(.failedPrecondition, "the pool cannot share blocks") }
         let error = await bench.failure(clients)

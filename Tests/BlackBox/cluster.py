@@ -62,6 +62,7 @@ class Plugin:
             ("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)])
         self.identity = csi_grpc.IdentityStub(self.channel)
         self.controller = csi_grpc.ControllerStub(self.channel)
+        self.groups = csi_grpc.GroupControllerStub(self.channel)
         self.node = csi_grpc.NodeStub(self.channel)
         self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
         deadline = time.monotonic() + seconds
@@ -160,6 +161,10 @@ class Cluster:
     @property
     def controller(self):
         return self.processes["controller"].controller
+
+    @property
+    def groups(self):
+        return self.processes["controller"].groups
 
     def node(self, name):
         return self.processes[name].node

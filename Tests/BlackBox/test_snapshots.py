@@ -10,21 +10,6 @@ import pytest
 from cluster import MIB, csi, mount, patiently, refused
 
 
-@pytest.fixture
-def reflink_pool(workplace):
-    """A directory on an XFS, where cuts share blocks."""
-    image, place = workplace / "reflink.img", workplace / "reflink"
-    with open(image, "wb") as file:
-        file.truncate(2048 * MIB)
-    subprocess.run(["mkfs.xfs", "-q", image], check=True)
-    place.mkdir()
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
-    yield place / "pool"
-    subprocess.run(["umount", place], check=True)
-    place.rmdir()
-    image.unlink()
-
-
 def snapshot(cluster, volume, name):
     """What external-snapshotter does, once."""
     return cluster.controller.CreateSnapshot(

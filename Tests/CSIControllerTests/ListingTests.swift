@@ -141,12 +141,9 @@ import Testing
             Set(names) == [
                 "CREATE_DELETE_VOLUME", "PUBLISH_UNPUBLISH_VOLUME", "LIST_VOLUMES", "LIST_VOLUMES_PUBLISHED_NODES",
                 "GET_CAPACITY", "SINGLE_NODE_MULTI_WRITER", "PUBLISH_READONLY", "EXPAND_VOLUME",
-                "CREATE_DELETE_SNAPSHOT",
-                "LIST_SNAPSHOTS", "GET_SNAPSHOT", "CLONE_VOLUME", "GET_VOLUME",
+                "CREATE_DELETE_SNAPSHOT", "LIST_SNAPSHOTS", "GET_SNAPSHOT", "CLONE_VOLUME", "GET_VOLUME",
+                "MODIFY_VOLUME",
             ])
-        await expectStatus(.unimplemented) {
-            try await bench.controller.controllerModifyVolume(ControllerModifyVolumeRequest())
-        }
     }
 
     @Test func whoItIs() async throws {
@@ -159,6 +156,7 @@ import Testing
             services.map(\.type) == [
                 .service(PluginCapability.Service(type: .controllerService)),
                 .service(PluginCapability.Service(type: .volumeAccessibilityConstraints)),
+                .service(PluginCapability.Service(type: .groupControllerService)),
                 .service(PluginCapability.Service(type: .snapshotMetadataService)),
                 .volumeExpansion(PluginCapability.VolumeExpansion(type: .online)),
             ])

@@ -9,21 +9,6 @@ import RPC
 import Synchronization
 import Testing
 
-/// Agents that do what a test says, and note what they were asked.
-private final class ScriptedAgents: NodeAgents {
-    let calls = Mutex<[String]>([])
-    let answer: @Sendable (SnapshotID, NodeReference) async throws -> Void
-
-    init(_ answer: @escaping @Sendable (SnapshotID, NodeReference) async throws -> Void) { self.answer = answer }
-
-    func deliver(
-        _ snapshot: SnapshotID, on node: NodeReference, until deadline: ContinuousClock.Instant?
-    ) async throws {
-        calls.withLock { $0.append("\(snapshot) \(node)") }
-        try await answer(snapshot, node)
-    }
-}
-
 @Suite struct SnapshotTests {
     private func written(_ bench: Bench, _ name: String = "pvc-1", generations: Int = 1) async throws -> Volume {
         let volume = try await bench.create(name)
@@ -84,9 +69,9 @@ private final class ScriptedAgents: NodeAgents {
         let node = try NodeReference(cluster: Bench.cluster, node: "a")
         let epoch = try await bench.head(volume).epoch
         let cutAt = bench.catalog.time
-        let agents = ScriptedAgents { id, _ in
+        let agents = ScriptedAgents(deliver: { id, _ in
             _ = try await bench.catalog.noteCut(of: id, at: cutAt, by: node, epoch: epoch)
-        }
+        })
         let cut = try await snapshot(bench, volume, agents: agents)
         #expect(!cut.readyToUse && cut.creationTime == Timestamp(seconds: Int64(cutAt.timeIntervalSince1970)))
         #expect(agents.calls.withLock { $0 } == ["\(cut.snapshotID) c/a"])
@@ -105,11 +90,11 @@ private final class ScriptedAgents: NodeAgents {
         let volume = try await written(bench)
         try await bench.open(volume)
         bench.clock.advance(90)
-        let silent = ScriptedAgents { _, _ in throw PerSSDError(.unavailable, "node a does not answer") }
+        let silent = ScriptedAgents(deliver: { _, _ in throw PerSSDError(.unavailable, "node a does not answer") })
         await expectStatus(.unavailable, "node a does not answer", "newest generation is 1", "1 min 30 s old") {
             try await snapshot(bench, volume, agents: silent)
         }
-        let idle = ScriptedAgents { _, _ in }
+        let idle = ScriptedAgents()
         await expectStatus(.aborted, "has not cut") { try await snapshot(bench, volume, agents: idle) }
         await expectStatus(.failedPrecondition, "does not talk to nodes") { try await snapshot(bench, volume) }
     }

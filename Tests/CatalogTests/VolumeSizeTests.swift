@@ -73,7 +73,7 @@ import Testing
         ("reservedBlocksPercent", "5%"), ("journalSize", "3Mi"), ("journalSize", "2Gi"), ("journalSize", "5000000"),
     ])
     func badValuesAreRefusedByName(_ key: String, _ value: String) {
-        expectRefusal(.invalidArgument, "StorageClass parameter \(key) is '\(value.prefix(100))'", "give ") {
+        expectRefusal(.invalidArgument, "parameter \(key) is '\(value.prefix(100))'", "give ") {
             _ = try VolumeParameters(parsing: [key: value])
         }
     }
@@ -82,7 +82,7 @@ import Testing
         expectRefusal(
             .invalidArgument, "'Pool'",
             "blockSize, checkpointInterval, compressionLevel, inodeRatio, journalSize, nodeLossTimeout, pool, "
-                + "reservedBlocksPercent, retention, stageOut"
+                + "reservedBlocksPercent, retention, stageOut, stageOutBandwidth"
         ) { _ = try VolumeParameters(parsing: ["Pool": "fast"]) }
     }
 

@@ -23,7 +23,7 @@ extension Catalog {
                 replaced = .matches(existing.etag)
             }
             let listing = try await self.volume(volume)
-            let record = try plan(id, name: name, of: listing)
+            let record = plan(id, name: name, of: listing)
             do {
                 _ = try await save(record, at: key, condition: replaced)
             } catch let error as PerSSDError where error.code == .conflict {
@@ -46,7 +46,7 @@ extension Catalog {
     private func standing(
         _ record: SnapshotRecord, _ name: String, _ volume: VolumeID
     ) async throws -> SnapshotRecord? {
-        guard record.name == name, record.volume == volume else {
+        guard record.name == name, record.volume == volume, record.group == nil else {
             throw PerSSDError(
                 .alreadyExists, "a snapshot named '\(name)' exists already, of volume \(record.volume)",
                 remedy: "choose another name")
@@ -68,17 +68,23 @@ extension Catalog {
             return try await makeReady(
                 record.snapshot, generation, cutAt: cutAt, by: delivery.node, epoch: delivery.epoch)
         }
-        let newest = head?.newest.map { "the newest generation of the volume is \($0.number)" }
-        throw PerSSDError(
+        throw Self.lost(record, delivery, cutAt, newest: head?.newest)
+    }
+
+    static func lost(
+        _ record: SnapshotRecord, _ delivery: SnapshotRecord.Delivery, _ cutAt: Date, newest: GenerationReference?
+    ) -> PerSSDError {
+        let newest = newest.map { "the newest generation of the volume is \($0.number)" }
+        return PerSSDError(
             .failedPrecondition,
-            "snapshot '\(name)' was cut on node \(delivery.node) at \(cutAt.formatted(.iso8601)), and the node lost the "
+            "snapshot '\(record.name)' was cut on node \(delivery.node) at \(cutAt.formatted(.iso8601)), and the node lost the "
                 + "volume before it said that this was committed: "
                 + (newest ?? "nothing of the volume was ever committed"),
             remedy: "delete the snapshot, and make another one")
     }
 
     /// The generation of a cut whose node committed it and died before it said so.
-    private func delivered(
+    func delivered(
         _ delivery: SnapshotRecord.Delivery, _ cutAt: Date, in head: Head, for record: SnapshotRecord
     ) async throws -> GenerationReference? {
         guard head.incarnation == record.incarnation else { return nil }
@@ -93,7 +99,7 @@ extension Catalog {
         return nil
     }
 
-    private func plan(_ id: SnapshotID, name: String, of listing: VolumeListing) throws -> SnapshotRecord {
+    func plan(_ id: SnapshotID, name: String, of listing: VolumeListing) -> SnapshotRecord {
         let head = listing.head
         var record = SnapshotRecord(
             snapshot: id, name: name, volume: listing.record.volume, incarnation: listing.record.incarnation,
@@ -163,8 +169,15 @@ extension Catalog {
     }
 
     /// Deletes a snapshot; fine where there is none, and where its volume is gone.
+    ///
+    /// - Throws: `invalidArgument` where it is a member of a group, which goes as a whole.
     public func deleteSnapshot(_ id: SnapshotID) async throws {
         do {
+            if let group = try await snapshot(id).group {
+                throw PerSSDError(
+                    .invalidArgument, "snapshot \(id) is a member of group snapshot \(group), and goes only with it",
+                    remedy: "delete the group snapshot")
+            }
             _ = try await updateSnapshot(id) { [time] record in
                 var tombstone = record
                 tombstone.deletedAt = time
@@ -175,7 +188,9 @@ extension Catalog {
 
     /// - Throws: `notFound` where there is no such snapshot.
     public func snapshot(_ id: SnapshotID) async throws -> SnapshotRecord {
-        try await currentSnapshot(id).value
+        let record = try await currentSnapshot(id).value
+        guard try await !visible([record]).isEmpty else { throw Self.noSnapshot(id) }
+        return record
     }
 
     /// Snapshots in the order of their ids, those that are not ready among them.
@@ -189,22 +204,27 @@ extension Catalog {
         while found.count < limit {
             let page = try await store.list(prefix: CatalogKey.snapshots, after: last, limit: min(limit, 1000))
             guard let end = page.last else { break }
-            found += try await inOrder(page) { object in
+            let records: [SnapshotRecord] = try await inOrder(page) { object in
                 let record = try await load(SnapshotRecord.self, at: object.key)?.value
                 guard let record, record.deletedAt == nil, volume == nil || record.volume == volume else { return nil }
                 return record
             }
+            found += try await visible(records)
             last = end.key
         }
         return Array(found.prefix(limit))
     }
 
-    private func currentSnapshot(_ id: SnapshotID) async throws -> Versioned<SnapshotRecord> {
+    func currentSnapshot(_ id: SnapshotID) async throws -> Versioned<SnapshotRecord> {
         let record = try await load(SnapshotRecord.self, at: CatalogKey.snapshot(id))
         guard let record, record.value.deletedAt == nil else {
-            throw PerSSDError(.notFound, "there is no snapshot \(id)")
+            throw Self.noSnapshot(id)
         }
         return record
+    }
+
+    private static func noSnapshot(_ id: SnapshotID) -> PerSSDError {
+        PerSSDError(.notFound, "there is no snapshot \(id)")
     }
 
     private func updateSnapshot(

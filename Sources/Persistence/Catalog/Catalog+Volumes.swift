@@ -285,7 +285,7 @@ extension Catalog {
         }
         var parameters = new.parameters
         if record.origin != nil { parameters.blockSize = record.parameters.blockSize }
-        guard record.parameters == parameters else { throw differs("other parameters") }
+        guard record.wasMade(with: parameters) else { throw differs("other parameters") }
     }
 
     static func noVolume(_ id: VolumeID) -> PerSSDError {

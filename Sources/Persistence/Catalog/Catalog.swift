@@ -123,6 +123,7 @@ enum CatalogKey {
     }
 
     static let snapshots = "snapshots/"
+    static let groups = "groups/"
     static let lineages = "lineages/"
 
     static func volume(_ id: VolumeID) throws -> ObjectKey { try ObjectKey("volumes/\(id)/volume.json") }
@@ -146,6 +147,8 @@ enum CatalogKey {
     }
 
     static func snapshot(_ id: SnapshotID) throws -> ObjectKey { try ObjectKey("\(snapshots)\(id).json") }
+
+    static func group(_ id: GroupSnapshotID) throws -> ObjectKey { try ObjectKey("\(groups)\(id).json") }
 
     static func collection(lineage: String) throws -> ObjectKey {
         try ObjectKey("\(lineages)\(lineage)/collection.json")

@@ -33,6 +33,8 @@ public struct SnapshotRecord: Record, Equatable {
     public var generation: GenerationReference?
     /// Who is to deliver the generation; nil once it is there.
     public var delivery: Delivery?
+    /// The group that it is a member of: it comes and goes with that one.
+    public var group: GroupSnapshotID?
     /// Set where the snapshot is deleted: what is left is the memory of it, which keeps a late deletion from hitting
     /// the next snapshot of the name.
     public var deletedAt: Date?

@@ -23,6 +23,8 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     public var nodeLossTimeout: Int
     /// How often what a published volume holds becomes a generation, in seconds; nil for when its last pod has left.
     public var checkpointInterval: Int?
+    /// How many bytes a second stage-outs of the volume send; nil for as many as they can.
+    public var stageOutBandwidth: UInt64?
     /// Which generations are kept; nil where nobody says, for `RetentionPolicy.standard`.
     public var retention: RetentionPolicy?
     /// How the first file system is made, where not as it is by default; see `VolumeParameters+FileSystem.swift`. Not in
@@ -38,7 +40,7 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         pool: String = defaultPool, blockSize: Int = 262_144, compressionLevel: Int = 1,
         stageOut: StageOutMode = .onUnpublish, nodeLossTimeout: Int = 600, inodeRatio: UInt64? = nil,
         reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil, checkpointInterval: Int? = nil,
-        retention: RetentionPolicy? = nil
+        retention: RetentionPolicy? = nil, stageOutBandwidth: UInt64? = nil
     ) {
         self.pool = pool
         self.blockSize = blockSize
@@ -50,57 +52,56 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         self.journalSize = journalSize
         self.checkpointInterval = checkpointInterval
         self.retention = retention
+        self.stageOutBandwidth = stageOutBandwidth
     }
 
     /// The keys a StorageClass may have, for errors and documentation.
     public static let knownKeys = [
         "blockSize", "checkpointInterval", "compressionLevel", "inodeRatio", "journalSize", "nodeLossTimeout", "pool",
-        "reservedBlocksPercent", "retention", "stageOut",
+        "reservedBlocksPercent", "retention", "stageOut", "stageOutBandwidth",
     ]
 
     /// - Parameter parameters: what CreateVolume got, less the keys that the provisioner adds.
     /// - Throws: `invalidArgument` naming the key, what it holds, and what it may hold.
     public init(parsing parameters: [String: String]) throws {
         self.init()
-        for (key, value) in parameters.sorted(by: { $0.key < $1.key }) {
-            switch key {
-            case "pool": pool = try Self.poolName(value)
-            case "blockSize": blockSize = try Self.blockSize(value)
-            case "compressionLevel":
-                guard let level = Int(value), (1...19).contains(level) else {
-                    throw Self.refused(key, value, "a whole number from 1 to 19")
-                }
-                compressionLevel = level
-            case "stageOut":
-                guard let mode = StageOutMode(rawValue: value) else {
-                    throw Self.refused(key, value, StageOutMode.allCases.map(\.rawValue).joined(separator: " or "))
-                }
-                stageOut = mode
-            case "nodeLossTimeout":
-                guard let duration = Duration(parsing: value), (.seconds(1)...(.seconds(604_800))).contains(duration)
-                else {
-                    throw Self.refused(key, value, "a duration from 1s to 168h, such as 10m")
-                }
-                nodeLossTimeout = Int(duration.components.seconds)
-            case "checkpointInterval":
-                guard let duration = Duration(parsing: value), (.seconds(10)...(.seconds(604_800))).contains(duration)
-                else {
-                    throw Self.refused(key, value, "a duration from 10s to 168h, such as 15m")
-                }
-                checkpointInterval = Int(duration.components.seconds)
-            case "retention":
-                guard let policy = RetentionPolicy(parsing: value) else {
-                    throw Self.refused(key, value, "'all', or counts such as \(RetentionPolicy.standard)")
-                }
-                retention = policy
-            case "inodeRatio": inodeRatio = try Self.inodeRatio(value)
-            case "reservedBlocksPercent": reservedBlocksPercent = try Self.reservedBlocksPercent(value)
-            case "journalSize": journalSize = try Self.journalSize(value)
-            default:
-                throw PerSSDError(
-                    .invalidArgument, "unknown StorageClass parameter '\(key.prefix(100))'",
-                    remedy: "the known ones are \(Self.knownKeys.joined(separator: ", "))")
+        for (key, value) in parameters.sorted(by: { $0.key < $1.key }) { try set(key, to: value) }
+    }
+
+    mutating func set(_ key: String, to value: String) throws {
+        switch key {
+        case "pool": pool = try Self.poolName(value)
+        case "blockSize": blockSize = try Self.blockSize(value)
+        case "compressionLevel":
+            guard let level = Int(value), (1...19).contains(level) else {
+                throw Self.refused(key, value, "a whole number from 1 to 19")
             }
+            compressionLevel = level
+        case "stageOut":
+            guard let mode = StageOutMode(rawValue: value) else {
+                throw Self.refused(key, value, StageOutMode.allCases.map(\.rawValue).joined(separator: " or "))
+            }
+            stageOut = mode
+        case "nodeLossTimeout":
+            guard let duration = Duration(parsing: value), (.seconds(1)...(.seconds(604_800))).contains(duration)
+            else {
+                throw Self.refused(key, value, "a duration from 1s to 168h, such as 10m")
+            }
+            nodeLossTimeout = Int(duration.components.seconds)
+        case "checkpointInterval": checkpointInterval = try Self.checkpointInterval(value)
+        case "stageOutBandwidth": stageOutBandwidth = try Self.stageOutBandwidth(value)
+        case "retention":
+            guard let policy = RetentionPolicy(parsing: value) else {
+                throw Self.refused(key, value, "'all', or counts such as \(RetentionPolicy.standard)")
+            }
+            retention = policy
+        case "inodeRatio": inodeRatio = try Self.inodeRatio(value)
+        case "reservedBlocksPercent": reservedBlocksPercent = try Self.reservedBlocksPercent(value)
+        case "journalSize": journalSize = try Self.journalSize(value)
+        default:
+            throw PerSSDError(
+                .invalidArgument, "unknown StorageClass parameter '\(key.prefix(100))'",
+                remedy: "the known ones are \(Self.knownKeys.joined(separator: ", "))")
         }
     }
 
@@ -128,6 +129,6 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
 
     static func refused(_ key: String, _ value: String, _ wanted: String) -> PerSSDError {
         PerSSDError(
-            .invalidArgument, "StorageClass parameter \(key) is '\(value.prefix(100))'", remedy: "give \(wanted)")
+            .invalidArgument, "parameter \(key) is '\(value.prefix(100))'", remedy: "give \(wanted)")
     }
 }

@@ -2,7 +2,7 @@ import Errors
 import Foundation
 
 /// `volumes/<volume>/volume.json`: what a volume is. Written once for each incarnation; an expansion
-/// raises the capacity.
+/// raises the capacity, and a modification changes parameters.
 public struct VolumeRecord: Record, Equatable {
     static let format = "perssd-volume"
     static let currentVersion = 1
@@ -20,6 +20,8 @@ public struct VolumeRecord: Record, Equatable {
     /// What it began as, where it did not begin empty. Not in records of volumes that did.
     public var origin: Origin?
     public var createdAt: Date
+    /// When its parameters were last changed; nil where they are as it was made.
+    public var modifiedAt: Date?
     /// Set where the volume is deleted: what is left is the memory that this incarnation is over.
     public var deletedAt: Date?
 

@@ -136,8 +136,8 @@ struct Census: Sendable {
     }
 
     private mutating func readPins(_ catalog: Catalog) async throws {
-        for snapshot in try await catalog.all(SnapshotRecord.self, below: CatalogKey.snapshots)
-        where snapshot.deletedAt == nil {
+        let snapshots = try await catalog.all(SnapshotRecord.self, below: CatalogKey.snapshots)
+        for snapshot in try await catalog.keeping(snapshots.filter { $0.deletedAt == nil }) {
             if let generation = snapshot.generation {
                 add(generation, "snapshot '\(snapshot.name)'", snapshot.lineage)
             } else if let delivery = snapshot.delivery {

@@ -26,9 +26,11 @@ struct MapUpdate: Sendable {
     ) async throws -> (top: NodePointer?, packs: [PackID]) {
         let blockBytes = plan.geometry.blockSize.bytes
         meter.expect(plan.examined.count * UInt64(blockBytes))
+        let packBytes = options.pacer?.packBytes(options.packBytes) ?? options.packBytes
         let packs = PackUploader(
-            store: store, lineage: lineage, targetBytes: options.packBytes,
-            buffers: TransferMemory.packs(options.packsInMemory, packBytes: options.packBytes), meter: meter)
+            store: store, lineage: lineage, targetBytes: packBytes,
+            buffers: TransferMemory.packs(options.packsInMemory, packBytes: packBytes), pacer: options.pacer,
+            meter: meter)
         let benches = WorkBenches(
             count: TransferMemory.workers(
                 options.workers, blockBytes: blockBytes, level: options.compressionLevel),

@@ -15,6 +15,7 @@ final class PackUploader: @unchecked Sendable {
     private let store: any ObjectStore
     private let lineage: String
     private let targetBytes: Int
+    private let pacer: Pacer?
     private let meter: TransferMeter
     private let full: AsyncStream<FullPack>
     private let fullEnd: AsyncStream<FullPack>.Continuation
@@ -28,10 +29,14 @@ final class PackUploader: @unchecked Sendable {
     private var failure: (any Error)?
 
     /// - Parameter buffers: packs in memory at once, the one that fills included.
-    init(store: any ObjectStore, lineage: String, targetBytes: Int, buffers: Int, meter: TransferMeter) {
+    init(
+        store: any ObjectStore, lineage: String, targetBytes: Int, buffers: Int, pacer: Pacer? = nil,
+        meter: TransferMeter
+    ) {
         self.store = store
         self.lineage = lineage
         self.targetBytes = targetBytes
+        self.pacer = pacer
         self.meter = meter
         freeBuffers = Array(repeating: [], count: buffers)
         (full, fullEnd) = AsyncStream.makeStream()
@@ -126,6 +131,7 @@ final class PackUploader: @unchecked Sendable {
     private func upload(_ pack: consuming FullPack) async {
         do {
             let key = try pack.id.key(lineage: lineage)
+            try await pacer?.pass(pack.bytes.count)
             _ = try await store.write(key, pack.bytes, condition: .absent)
             let count = UInt64(pack.bytes.count)
             meter.count {

@@ -16,10 +16,13 @@ public struct StageOutOptions: Sendable {
     public var workers: Int
     /// Of a volume that has no parent generation; else the parent's is used.
     public var fanOutLog2: UInt8
+    /// Holds the sending back; nil for nothing.
+    public var pacer: Pacer?
 
     public init(
         blockSize: BlockSize = .standard, compressionLevel: Int = 1, packBytes: Int = 32 << 20, packsInMemory: Int = 4,
-        workers: Int = StageOutOptions.standardWorkers, fanOutLog2: UInt8 = MapGeometry.standardFanOutLog2
+        workers: Int = StageOutOptions.standardWorkers, fanOutLog2: UInt8 = MapGeometry.standardFanOutLog2,
+        pacer: Pacer? = nil
     ) {
         self.blockSize = blockSize
         self.compressionLevel = compressionLevel
@@ -27,6 +30,7 @@ public struct StageOutOptions: Sendable {
         self.packsInMemory = packsInMemory
         self.workers = workers
         self.fanOutLog2 = fanOutLog2
+        self.pacer = pacer
     }
 
     /// Two more than cores, so that a core computes while a device is read.
