@@ -26,6 +26,9 @@ public enum Driver {
     public enum PublishContextKey {
         /// The epoch of the lease, in decimal.
         public static let epoch = "epoch"
+        /// The number of the generation that a node reads, in decimal, where the volume is published for many nodes; there is
+        /// no epoch then.
+        public static let generation = "generation"
         /// As in the volume's context, for orchestrators that do not keep that.
         public static let incarnation = "incarnation"
     }

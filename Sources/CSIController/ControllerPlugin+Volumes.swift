@@ -46,6 +46,7 @@ extension ControllerPlugin {
         try RequestChecks.map(request.parameters, "parameters")
         try RequestChecks.noMutableParameters(request.mutableParameters)
         let source = try Self.source(request.volumeContentSource)
+        try CapabilityRules.canBeFilled(request.volumeCapabilities, isClone: source != nil)
         let (parameters, claim) = try Self.parse(request.parameters)
         let range = request.capacityRange ?? CapacityRange()
         let smallest = CapabilityRules.smallest(request.volumeCapabilities)

@@ -35,14 +35,14 @@ extension NodePlugin: NodeService {
         try RequestChecks.required(request.targetPath, "target_path", limit: Self.pathLimit)
         try CapabilityRules.wellFormed(request.volumeCapability, "volume_capability")
         try RequestChecks.map(request.publishContext, "publish_context")
+        try RequestChecks.map(request.volumeContext, "volume_context")
         guard let capability = request.volumeCapability else { return NodePublishVolumeResponse() }
         try CapabilityRules.supported(capability)
-        let epoch = try PublishRequest.epoch(in: request.publishContext)
         let id = try VolumeID(requested: request.volumeID)
         let path = try await publisher.resolve(target: request.targetPath)
-        let publication = Publication(capability, at: path, readOnly: request.readonly)
-        try await volumes.actor(for: id).publish(
-            PublishRequest(publication: publication, epoch: epoch), until: patience(context))
+        let wanted = try PublishRequest(
+            Publication(capability, at: path, readOnly: request.readonly), context: request.publishContext)
+        try await volumes.actor(for: id).publish(wanted, until: patience(context))
         return NodePublishVolumeResponse()
     }
 

@@ -14,6 +14,7 @@ public final class NodePlugin: Sendable {
     let pools: NodePools
     let publisher: Publisher
     let volumes: NodeVolumes
+    private let environment: NodeEnvironment
     let version: String
     let maximumVolumes: Int
     let logger: Logger
@@ -52,10 +53,13 @@ public final class NodePlugin: Sendable {
             try await pools.check()
         }
         storeWatch = StoreWatch(location: catalog.store.location) { try await catalog.store.check() }
-        let volumes = NodeVolumes(
-            node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
-            logger: logger, poolChanged: { reporter.poolChanged() })
+        let environment = NodeEnvironment(
+            node: node, catalog: catalog, pools: pools, publisher: publisher, fileSystems: FileSystems(),
+            logger: logger, transfers: Permits(concurrentTransfers), makeRoom: { _, _ in },
+            poolChanged: { reporter.poolChanged() })
+        let volumes = NodeVolumes(environment: environment)
         self.volumes = volumes
+        self.environment = environment
         checkpoints = Checkpoints(volumes: volumes, pause: .seconds(2), logger: logger)
         poolWatch = PoolWatch(
             pools: pools, interval: watchInterval, logger: logger, changed: { reporter.poolChanged() },
@@ -66,7 +70,7 @@ public final class NodePlugin: Sendable {
     ///
     /// - Parameter agent: where the controller reaches this node; nil for nowhere.
     public func start(agent: NodeRecord.Agent? = nil) async throws {
-        try await volumes.recover()
+        try await volumes.recover(try await environment.recover())
         await reporter.announce(agent)
         try await reporter.report(try await volumes.poolReports())
     }

@@ -206,9 +206,18 @@ class Cluster:
 
     def age_node(self, name):
         """Makes a node's record old, as if it had been silent for an hour."""
-        program = str(pathlib.Path(__file__).parent / "age_node.py")
+        self._age("nodes/test/", f"{name}.json", "seenAt")
+
+    def collect(self):
+        """Collects garbage, as if an hour had passed since the last time."""
+        self._age("lineages/", "collection.json", "since")
+        return self.perssd("gc", "--grace", "1m")
+
+    def _age(self, prefix, suffix, field):
+        program = str(pathlib.Path(__file__).parent / "age_records.py")
         subprocess.run(
-            [sys.executable, program, name, *self.store_arguments], env={**os.environ, **self.environment}, check=True)
+            [sys.executable, program, prefix, suffix, field, *self.store_arguments],
+            env={**os.environ, **self.environment}, check=True)
 
     def check_nothing_leaked_while_running(self):
         """Volumes that a test has unpublished are neither mounted nor attached."""
