@@ -20,6 +20,10 @@ public enum Driver {
     public enum VolumeContextKey {
         /// Which life of its id the volume is: `Incarnation` as text.
         public static let incarnation = "incarnation"
+        /// Set by kubelet where the CSIDriver has `podInfoOnMount`: "true" for a volume that a pod's own description holds.
+        public static let ephemeral = podPrefix + "ephemeral"
+        /// What the keys begin with that kubelet adds to say whose pod it is.
+        public static let podPrefix = "csi.storage.k8s.io/"
     }
 
     /// Keys of the context that ControllerPublishVolume gives to the node.

@@ -9,7 +9,7 @@ extension LocalVolumeWork {
     func makeReadable(_ request: PublishRequest, isFirst: Bool, progress: WorkProgress) async throws {
         let listing = try await environment.catalog.volume(volume)
         let reader = try await reader(request, listing)
-        guard isFirst else { return try requireRead(reader.generation) }
+        guard isFirst else { return try requireRead(reader) }
         try await settleOldCopy(listing, isFirst: true, progress: progress)
         try await bringCopy(
             to: reader.generation, of: listing, access: request.publication.access, progress: progress)
@@ -37,8 +37,10 @@ extension LocalVolumeWork {
     }
 
     /// What a pod reads is never exchanged under it.
-    private func requireRead(_ generation: GenerationReference) throws {
-        guard let copy, copy.generation != generation.number else { return }
+    private func requireRead(_ reader: ReaderRecord) throws {
+        guard let copy else { throw PerSSDError(.internal, "volume \(volume) has no local copy") }
+        let generation = reader.generation
+        guard copy.incarnation != reader.incarnation.rawValue || copy.generation != generation.number else { return }
         throw PerSSDError(
             .failedPrecondition,
             "volume \(volume) is published on this node at generation \(copy.generation), and \(generation) is to be read",

@@ -14,6 +14,7 @@ public final class NodePlugin: Sendable {
     let pools: NodePools
     let publisher: Publisher
     let volumes: NodeVolumes
+    let ephemerals: EphemeralVolumes
     private let environment: NodeEnvironment
     let version: String
     let maximumVolumes: Int
@@ -53,12 +54,14 @@ public final class NodePlugin: Sendable {
             try await pools.check()
         }
         storeWatch = StoreWatch(location: catalog.store.location) { try await catalog.store.check() }
-        let environment = NodeEnvironment(
+        var environment = NodeEnvironment(
             node: node, catalog: catalog, pools: pools, publisher: publisher, fileSystems: FileSystems(),
             logger: logger, transfers: Permits(concurrentTransfers), makeRoom: { _, _ in },
             poolChanged: { reporter.poolChanged() })
         let volumes = NodeVolumes(environment: environment)
         self.volumes = volumes
+        environment.makeRoom = { try await volumes.makeRoom($0, in: $1) }
+        ephemerals = EphemeralVolumes(environment: environment)
         self.environment = environment
         checkpoints = Checkpoints(volumes: volumes, pause: .seconds(2), logger: logger)
         poolWatch = PoolWatch(
@@ -70,7 +73,9 @@ public final class NodePlugin: Sendable {
     ///
     /// - Parameter agent: where the controller reaches this node; nil for nowhere.
     public func start(agent: NodeRecord.Agent? = nil) async throws {
-        try await volumes.recover(try await environment.recover())
+        let found = try await environment.recover()
+        try await ephemerals.recover(found.filter { $0.copy.record.use == .ephemeral })
+        try await volumes.recover(found.filter { $0.copy.record.use != .ephemeral })
         await reporter.announce(agent)
         try await reporter.report(try await volumes.poolReports())
     }

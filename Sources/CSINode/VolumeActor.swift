@@ -10,6 +10,8 @@ struct PublishRequest: Sendable {
     var epoch: UInt64?
     /// Of a volume that many nodes read, the number of the generation that the controller let this node read; nil as above.
     var generation: UInt64?
+    /// Of an ephemeral volume, what it is to be.
+    var ephemeral: EphemeralAttributes?
 }
 
 /// What has to be done to a volume's local copy, device, mounts and records. One implementation works on the real

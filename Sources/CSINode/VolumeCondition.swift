@@ -14,6 +14,8 @@ struct VolumeReport: Sendable {
     var problems: [String]
     /// The name of the pool that has its local copy.
     var pool: String?
+    /// Whether it needs the bucket.
+    var isInBucket = true
 
     /// Bytes of a condition's message at the most: it travels in every answer, and is shown as one line.
     private static let limit = 2000
@@ -21,7 +23,7 @@ struct VolumeReport: Sendable {
     var condition: VolumeCondition {
         guard !problems.isEmpty else {
             return VolumeCondition(
-                abnormal: false, message: "the volume can be used, and so can the bucket")
+                abnormal: false, message: "the volume can be used" + (isInBucket ? ", and so can the bucket" : ""))
         }
         let text = problems.joined(separator: "; ")
         return VolumeCondition(

@@ -18,6 +18,8 @@ public struct CopyRecord: Sendable, Equatable, Codable {
         case volume
         /// Nodes read one generation, each from a copy of its own: nobody writes it, whatever is newest.
         case reading
+        /// Scratch of one pod, which no bucket knows of: it goes with the pod.
+        case ephemeral
     }
 
     public var volume: String
