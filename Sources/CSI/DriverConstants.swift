@@ -24,18 +24,25 @@ public enum Driver {
         public static let workflowPrefix = "workflow.csi.perssd.io/"
     }
 
-    /// Keys that kubelet adds to the volume's context with `podInfoOnMount`.
+    /// Keys that kubelet adds to the volume's context with the CSIDriver's `podInfoOnMount`.
     public enum PodInfoKey {
-        public static let name = "csi.storage.k8s.io/pod.name"
-        public static let namespace = "csi.storage.k8s.io/pod.namespace"
-        public static let uid = "csi.storage.k8s.io/pod.uid"
-        public static let serviceAccount = "csi.storage.k8s.io/serviceAccount.name"
+        /// What all of them begin with.
+        public static let prefix = "csi.storage.k8s.io/"
+        public static let name = prefix + "pod.name"
+        public static let namespace = prefix + "pod.namespace"
+        public static let uid = prefix + "pod.uid"
+        public static let serviceAccount = prefix + "serviceAccount.name"
+        /// "true" for a volume that a pod's own description holds.
+        public static let ephemeral = prefix + "ephemeral"
     }
 
     /// Keys of the context that ControllerPublishVolume gives to the node.
     public enum PublishContextKey {
         /// The epoch of the lease, in decimal.
         public static let epoch = "epoch"
+        /// The number of the generation that a node reads, in decimal, where the volume is published for many nodes; there is
+        /// no epoch then.
+        public static let generation = "generation"
         /// As in the volume's context, for orchestrators that do not keep that.
         public static let incarnation = "incarnation"
     }

@@ -13,10 +13,12 @@ extension ControllerPlugin {
     ) async throws -> ControllerGetVolumeResponse {
         guard let id = try VolumeID.named(request.volumeID) else { throw Self.noVolume(request.volumeID) }
         let listing = try await catalog.volume(id)
+        let readers = try await catalog.readingNodes(of: [id], cluster: cluster)
         return ControllerGetVolumeResponse(
             volume: message(listing.record),
             status: ControllerGetVolumeResponse.VolumeStatus(
-                publishedNodeIDs: publishedNodes(listing.head), volumeCondition: try await condition(of: listing)))
+                publishedNodeIDs: publishedNodes(listing.head, readers: readers[id]),
+                volumeCondition: try await condition(of: listing)))
     }
 
     /// What can be wrong with a volume that no node tells of: its node is silent, or work was lost. Else how much would be

@@ -28,11 +28,13 @@ extension ControllerPlugin {
         ) { VolumeID($0) }
         let found = try await catalog.volumes(after: paging.after, limit: paging.limit + 1)
         let page = found.prefix(paging.limit)
+        let readers = try await catalog.readingNodes(of: page.map(\.record.volume), cluster: cluster)
         return ListVolumesResponse(
             entries: page.map { listing in
                 ListVolumesResponse.Entry(
                     volume: message(listing.record),
-                    status: ListVolumesResponse.VolumeStatus(publishedNodeIDs: publishedNodes(listing.head)))
+                    status: ListVolumesResponse.VolumeStatus(
+                        publishedNodeIDs: publishedNodes(listing.head, readers: readers[listing.record.volume])))
             },
             nextToken: found.count > paging.limit ? page.last?.record.volume.rawValue ?? "" : "")
     }
@@ -85,9 +87,12 @@ extension ControllerPlugin {
     }
 
     /// The ids of this cluster's nodes that a controller published the volume on.
-    func publishedNodes(_ head: Head) -> [String] {
-        guard let lease = head.lease, lease.publication != nil, lease.holder.cluster == cluster else { return [] }
-        return [lease.holder.node]
+    func publishedNodes(_ head: Head, readers: [String]?) -> [String] {
+        let readers = readers ?? []
+        guard let lease = head.lease, lease.publication != nil, lease.holder.cluster == cluster,
+            !readers.contains(lease.holder.node)
+        else { return readers }
+        return [lease.holder.node] + readers
     }
 
     static func noVolume(_ id: String) -> PerSSDError {

@@ -6,7 +6,7 @@ import RPC
 import Units
 
 extension ControllerPlugin {
-    /// Grants the volume's lease to a node.
+    /// Grants the volume's lease to a node; or, where many nodes may read it, lets this one read what is newest.
     public func controllerPublishVolume(
         _ request: ControllerPublishVolumeRequest, context: RPCContext
     ) async throws -> ControllerPublishVolumeResponse {
@@ -29,10 +29,16 @@ extension ControllerPlugin {
                 .notFound, "there is no node '\(request.nodeID)' in cluster \(cluster)",
                 remedy: "start the node plugin there")
         }
-        try requireRoom(for: volume, on: node)
-
-        let now = catalog.time
         let publication = capability.publication(readOnly: request.readonly)
+        if capability.isForManyReaders { return try await publish(volume, toReader: node, as: publication) }
+        if try await catalog.reader(of: volume, on: reference) != nil {
+            throw PerSSDError(
+                .alreadyExists, "volume \(id) is published on node \(reference) already, for many nodes to read",
+                remedy: "unpublish it there first")
+        }
+        // Whether another node holds it is for the lease to say.
+        try requireRoom(for: volume, on: node, isThere: volume.head.lease != nil)
+        let now = catalog.time
         let head = try await catalog.updateHead(id, incarnation: volume.record.incarnation) {
             try $0.granting(to: reference, as: publication, now: now)
         }.value
@@ -45,8 +51,25 @@ extension ControllerPlugin {
         ])
     }
 
-    /// A node that holds the lease has its local copy, or is making it, and needs no more room.
-    private func requireRoom(for volume: VolumeListing, on node: NodeRecord) throws {
+    private func publish(
+        _ volume: VolumeListing, toReader node: NodeRecord, as publication: Lease.Publication
+    ) async throws -> ControllerPublishVolumeResponse {
+        let standing = try await catalog.reader(of: volume, on: node.node)
+        try requireRoom(for: volume, on: node, isThere: standing != nil)
+        let reader = try await catalog.beginReading(volume, by: node.node, as: publication)
+        logger.info(
+            "volume is published to be read",
+            metadata: [
+                "volume": "\(reader.volume)", "node": "\(reader.node)", "generation": "\(reader.generation.number)",
+            ])
+        return ControllerPublishVolumeResponse(publishContext: [
+            Driver.PublishContextKey.generation: "\(reader.generation.number)",
+            Driver.PublishContextKey.incarnation: reader.incarnation.rawValue,
+        ])
+    }
+
+    /// - Parameter isThere: whether the node has its local copy, or is making it, and needs no more room.
+    private func requireRoom(for volume: VolumeListing, on node: NodeRecord, isThere: Bool) throws {
         let record = volume.record
         guard let pool = node.pool(record.parameters.pool) else {
             let known = node.pools.map(\.name).sorted().joined(separator: ", ")
@@ -56,8 +79,7 @@ extension ControllerPlugin {
                     + "has \(known.isEmpty ? "none" : known)",
                 remedy: "use a node of that pool")
         }
-        // Whether another node holds it is for the lease to say.
-        guard volume.head.lease == nil, pool.availableBytes < record.capacityBytes else { return }
+        guard !isThere, pool.availableBytes < record.capacityBytes else { return }
         throw PerSSDError(
             .resourceExhausted,
             "pool '\(pool.name)' of node \(node.node) has no room for volume \(record.volume): it needs "
@@ -66,7 +88,8 @@ extension ControllerPlugin {
             remedy: "wait until other volumes leave the node, or use another node")
     }
 
-    /// Takes the volume's lease back, and waits, within the call's time, for what is not committed yet.
+    /// Takes the volume's lease back, and waits, within the call's time, for what is not committed yet. Readers have nothing to
+    /// commit, and need nothing of the bucket any more: their records go at once, whether the node lives or not.
     public func controllerUnpublishVolume(
         _ request: ControllerUnpublishVolumeRequest, context: RPCContext
     ) async throws -> ControllerUnpublishVolumeResponse {
@@ -75,6 +98,11 @@ extension ControllerPlugin {
         let node = nodeReference(request.nodeID)
         // What cannot exist is not published anywhere.
         guard let id, request.nodeID.isEmpty || node != nil else { return ControllerUnpublishVolumeResponse() }
+        if let node {
+            try await catalog.removeReaders(node, of: id)
+        } else {
+            try await catalog.removeReaders(cluster: cluster, of: id)
+        }
         let detach = Detach(volume: id, node: node, cluster: cluster, catalog: catalog, logger: logger)
         try await detach.run(until: context.deadline)
         return ControllerUnpublishVolumeResponse()

@@ -46,6 +46,7 @@ extension ControllerPlugin {
         try RequestChecks.map(request.parameters, "parameters")
         try RequestChecks.map(request.mutableParameters, "mutable_parameters")
         let source = try Self.source(request.volumeContentSource)
+        try CapabilityRules.canBeFilled(request.volumeCapabilities, isClone: source != nil)
         let (made, claim) = try Self.parse(request.parameters)
         // A VolumeAttributesClass says more than the StorageClass.
         let parameters = try made.changed(to: request.mutableParameters)

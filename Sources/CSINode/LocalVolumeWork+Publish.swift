@@ -11,7 +11,11 @@ extension LocalVolumeWork {
     ) async throws {
         let path = request.publication.path
         do {
-            try await makeCurrent(request, isFirst: isFirst, progress: progress, opened: opened)
+            if request.publication.isShared {
+                try await makeReadable(request, isFirst: isFirst, progress: progress)
+            } else {
+                try await makeCurrent(request, isFirst: isFirst, progress: progress, opened: opened)
+            }
             if var use = request.use, copy?.state == .dirty {
                 // Not while it was made current, which may have taken long.
                 use.startedAt = environment.catalog.time
@@ -22,7 +26,10 @@ extension LocalVolumeWork {
         } catch {
             await updateUses { $0.neverBegan(at: path) }
             // Nothing of a publish that failed stays mounted: the caller may never come back.
-            if isFirst { try? await putAway() }
+            if isFirst {
+                try? await putAway()
+                if request.publication.isShared { await endReading() }
+            }
             throw PerSSDError(
                 wrapping: error, during: "cannot publish volume \(volume) at \(request.publication.path)")
         }
@@ -37,12 +44,13 @@ extension LocalVolumeWork {
             // Refused before anything is moved, where it would be refused afterwards.
             _ = try listing.head.opening(
                 by: environment.node, expectedEpoch: request.epoch, now: environment.catalog.time)
-            try await settleOldCopy(listing, progress: progress)
+            try await settleOldCopy(listing, isFirst: isFirst, progress: progress)
             if !isFirst { try requireNewest(listing) }
             // Written here under the lease that still holds: ahead of the bucket, whatever is newest there.
             let isAhead = copy?.state == .dirty
-            try await bringCopy(to: listing, access: request.publication.access, progress: progress)
-            if request.publication.isReadOnly, copy?.state == .clean { return }
+            try await bringCopy(
+                to: listing.head.newest, of: listing, access: request.publication.access, progress: progress)
+            if request.publication.isReadOnly, copy?.state != .dirty { return }
 
             await opened()
             let head = try await environment.catalog.updateHead(volume, incarnation: listing.record.incarnation) {
@@ -71,9 +79,10 @@ extension LocalVolumeWork {
 
     /// Deals with a local copy that is not this volume's present work: another incarnation's goes, and what was written
     /// under a lost lease becomes a branch.
-    private func settleOldCopy(_ listing: VolumeListing, progress: WorkProgress) async throws {
+    func settleOldCopy(_ listing: VolumeListing, isFirst: Bool, progress: WorkProgress) async throws {
         guard let record = copy else { return }
-        if record.incarnation != listing.record.incarnation.rawValue || record.state == .restoring {
+        let isWorthless = record.state == .restoring || isFirst && record.state == .recovered
+        if record.incarnation != listing.record.incarnation.rawValue || isWorthless {
             try await removeCopy()
         } else if record.state == .dirty, !isOwn(record, listing.head) {
             try await keepAsBranch(record, listing, progress: progress)
@@ -83,7 +92,7 @@ extension LocalVolumeWork {
     /// What a pod reads is never exchanged under it. A volume that was published read-only without a lease, because nobody
     /// attaches here, may have gone on elsewhere.
     private func requireNewest(_ listing: VolumeListing) throws {
-        guard let copy, copy.state == .clean, copy.generation != listing.head.newest?.number else { return }
+        guard let copy, copy.state != .dirty, copy.generation != listing.head.newest?.number else { return }
         throw PerSSDError(
             .failedPrecondition,
             "volume \(volume) is published on this node read-only at generation \(copy.generation), and "
@@ -97,13 +106,15 @@ extension LocalVolumeWork {
             && head.incarnation.rawValue == record.incarnation
     }
 
-    private func bringCopy(to listing: VolumeListing, access: Publication.Access, progress: WorkProgress) async throws {
-        let newest = listing.head.newest
+    /// - Parameter wanted: a generation of the volume, or what it began at; nil for the empty volume.
+    func bringCopy(
+        to wanted: GenerationReference?, of listing: VolumeListing, access: Publication.Access, progress: WorkProgress
+    ) async throws {
         if let record = copy {
             // Written under this lease: it is ahead of the bucket.
-            if record.state == .dirty || record.generation == newest?.number { return }
+            if record.state == .dirty || record.generation == wanted?.number { return }
         }
-        let target = try await self.record(of: newest)
+        let target = try await self.record(of: wanted)
         // The generation may be of an expansion that came after the record was read.
         let size = max(listing.record.capacityBytes, target?.map.capacityBytes ?? 0)
         var have: MapRoot?
@@ -129,7 +140,7 @@ extension LocalVolumeWork {
             _ = try await pool.create(record)
             environment.poolChanged()
         }
-        record.generation = newest?.number ?? 0
+        record.generation = wanted?.number ?? 0
         try await save(record)
         do {
             if let target {
@@ -164,55 +175,13 @@ extension LocalVolumeWork {
             lastUsed: environment.now)
     }
 
-    private func format(_ access: Publication.Access, _ volume: VolumeRecord) async throws {
-        guard case .mount(let type, _) = access else { return }
-        let parameters = volume.parameters
-        try parameters.checkFileSystem(type, capacityBytes: volume.capacityBytes)
-        try await environment.fileSystems.make(
-            FileSystemKind(parsing: type), on: try await attach(),
-            settings: FileSystemSettings(
-                bytesPerInode: parameters.inodeRatio, reservedPercent: parameters.reservedBlocksPercent,
-                journalBytes: parameters.journalSize))
-    }
-
-    private func mount(_ publication: Publication, progress: WorkProgress) async throws {
-        let publisher = environment.publisher
-        let device = try await attach()
-        switch publication.access {
-        case .mount(let type, let flags):
-            let kind = try FileSystemKind(parsing: type)
-            var options = try MountOptions(parsing: flags ?? [])
-            // What nobody here may write stays the generation that it is, to the last bit.
-            if copy?.state == .clean { options.isReadOnly = true }
-            var grows = false
-            if try await publisher.stagedPath(of: volume.rawValue) == nil {
-                try await environment.fileSystems.prepareForMount(kind, on: device)
-                if !options.isReadOnly, isFreshClone {
-                    try await environment.fileSystems.renewUUID(of: kind, on: device)
-                }
-                if !options.isReadOnly { grows = try await environment.fileSystems.canGrow(kind, on: device) }
-            }
-            // The volume was expanded since its file system was made, or last grew. ext4 can do it now, the others mounted.
-            if grows { progress.enter("growing the \(kind.rawValue)") }
-            if grows, kind == .ext4 { try await environment.fileSystems.grow(kind, on: device, mountedAt: nil) }
-            let path = try await publisher.stage(volume.rawValue, device: device, kind: kind, options: options)
-            if grows, kind != .ext4 { try await environment.fileSystems.grow(kind, on: device, mountedAt: path) }
-            try await publisher.publish(volume.rawValue, at: publication.path, readOnly: publication.isReadOnly)
-        case .block:
-            try await publisher.publishDevice(device, at: publication.path, readOnly: publication.isReadOnly)
-        }
-    }
-
-    /// Whether nothing but its origin has ever been committed: the copy may have a twin on this node.
-    private var isFreshClone: Bool {
-        memory.withLock { $0.head?.value.newest.map { $0.volume != volume } ?? false }
-    }
-
     func unpublish(path: String, isLast: Bool) async throws {
         do {
             try await environment.publisher.unpublish(device: memory.withLock { $0.device }, from: path)
             await updateUses { [now = environment.catalog.time] in $0.ended(at: path, now: now) }
+            let wasRead = copy?.use == .reading
             if isLast { try await putAway() }
+            if isLast, wasRead { await endReading() }
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot unpublish volume \(volume) from \(path)")
         }
@@ -242,7 +211,13 @@ extension LocalVolumeWork {
         if kind == .btrfs, let device = memory.withLock({ $0.device }) {
             try await environment.fileSystems.forget(device)
         }
-        try await detach()
+        if copy?.state == .recovered {
+            // No generation any more, and nobody's work.
+            try await removeCopy()
+        } else {
+            try await detach()
+        }
+        if copy?.use == .reading { try await update { $0.use = .volume } }
     }
 }
 

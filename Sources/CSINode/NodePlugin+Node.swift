@@ -38,13 +38,16 @@ extension NodePlugin: NodeService {
         try RequestChecks.map(request.volumeContext, "volume_context")
         guard let capability = request.volumeCapability else { return NodePublishVolumeResponse() }
         try CapabilityRules.supported(capability)
-        let epoch = try PublishRequest.epoch(in: request.publishContext)
+        if EphemeralAttributes.areIn(request.volumeContext) {
+            try await publishEphemeral(request, capability, until: patience(context))
+            return NodePublishVolumeResponse()
+        }
         let id = try VolumeID(requested: request.volumeID)
         let path = try await publisher.resolve(target: request.targetPath)
         let publication = Publication(capability, at: path, readOnly: request.readonly)
-        try await volumes.actor(for: id).publish(
-            PublishRequest(publication: publication, epoch: epoch, use: use(request, publication)),
-            until: patience(context))
+        var wanted = try PublishRequest(publication, context: request.publishContext)
+        wanted.use = use(request, publication)
+        try await volumes.actor(for: id).publish(wanted, until: patience(context))
         return NodePublishVolumeResponse()
     }
 
@@ -65,6 +68,7 @@ extension NodePlugin: NodeService {
     ) async throws -> NodeUnpublishVolumeResponse {
         try RequestChecks.required(request.volumeID, "volume_id")
         try RequestChecks.required(request.targetPath, "target_path", limit: Self.pathLimit)
+        if try await unpublishEphemeral(request, until: patience(context)) { return NodeUnpublishVolumeResponse() }
         let id = try VolumeID(requested: request.volumeID)
         let path = try await resolved(request.targetPath, tolerating: [.notFound])
         let actor = await volumes.actor(for: id)
@@ -77,7 +81,7 @@ extension NodePlugin: NodeService {
     /// The path as the mount table has it.
     ///
     /// - Parameter tolerated: errors that say that nothing can be published there; the path is then as it was given.
-    private func resolved(_ path: String, tolerating tolerated: Set<PerSSDError.Code>) async throws -> String {
+    func resolved(_ path: String, tolerating tolerated: Set<PerSSDError.Code>) async throws -> String {
         do {
             return try await publisher.resolve(target: path)
         } catch let error as PerSSDError where tolerated.contains(error.code) {
@@ -113,11 +117,15 @@ extension NodePlugin: NodeService {
     ) async throws -> NodeGetVolumeStatsResponse {
         try RequestChecks.required(request.volumeID, "volume_id")
         try RequestChecks.required(request.volumePath, "volume_path", limit: Self.pathLimit)
-        let id = try VolumeID(requested: request.volumeID)
         let path = try await resolved(request.volumePath, tolerating: [.notFound, .invalidArgument])
-        var report = try await volumes.report(of: id, at: path)
+        var report: VolumeReport
+        if let scratch = await ephemerals.report(of: EphemeralID(name: request.volumeID), at: path) {
+            report = scratch
+        } else {
+            report = try await volumes.report(of: VolumeID(requested: request.volumeID), at: path)
+        }
         if let pool = report.pool, let problem = await poolWatch.problem(of: pool) { report.problems.append(problem) }
-        if let problem = await storeWatch.problem() { report.problems.append(problem) }
+        if report.isInBucket, let problem = await storeWatch.problem() { report.problems.append(problem) }
         return NodeGetVolumeStatsResponse(usage: report.usage?.units ?? [], volumeCondition: report.condition)
     }
 }

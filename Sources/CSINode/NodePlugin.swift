@@ -14,6 +14,8 @@ public final class NodePlugin: Sendable {
     let pools: NodePools
     let publisher: Publisher
     let volumes: NodeVolumes
+    let ephemerals: EphemeralVolumes
+    private let environment: NodeEnvironment
     let version: String
     let maximumVolumes: Int
     let logger: Logger
@@ -55,12 +57,17 @@ public final class NodePlugin: Sendable {
             try await pools.check()
         }
         storeWatch = StoreWatch(location: catalog.store.location) { try await catalog.store.check() }
-        let volumes = NodeVolumes(
-            node: node, catalog: catalog, pools: pools, publisher: publisher, concurrentTransfers: concurrentTransfers,
-            logger: logger, poolChanged: { reporter.poolChanged() })
+        var environment = NodeEnvironment(
+            node: node, catalog: catalog, pools: pools, publisher: publisher, fileSystems: FileSystems(),
+            useFiles: VolumeUseFiles(directory: publisher.stateDirectory.appending("uses")), logger: logger,
+            transfers: Permits(concurrentTransfers), makeRoom: { _, _ in }, poolChanged: { reporter.poolChanged() })
+        let volumes = NodeVolumes(environment: environment)
         self.volumes = volumes
         groupCuts = GroupCuts(node: node, catalog: catalog, volumes: volumes)
         recordWatch = RecordWatch(volumes: volumes, interval: recordInterval, logger: logger)
+        environment.makeRoom = { try await volumes.makeRoom($0, in: $1) }
+        ephemerals = EphemeralVolumes(environment: environment)
+        self.environment = environment
         checkpoints = Checkpoints(volumes: volumes, pause: .seconds(2), logger: logger)
         poolWatch = PoolWatch(
             pools: pools, interval: watchInterval, logger: logger, changed: { reporter.poolChanged() },
@@ -71,7 +78,9 @@ public final class NodePlugin: Sendable {
     ///
     /// - Parameter agent: where the controller reaches this node; nil for nowhere.
     public func start(agent: NodeRecord.Agent? = nil) async throws {
-        try await volumes.recover()
+        let found = try await environment.recover()
+        try await ephemerals.recover(found.filter { $0.copy.record.use == .ephemeral })
+        try await volumes.recover(found.filter { $0.copy.record.use != .ephemeral })
         await reporter.announce(agent)
         try await reporter.report(try await volumes.poolReports())
     }

@@ -17,26 +17,12 @@ actor NodeVolumes {
         var work: LocalVolumeWork
     }
 
-    init(
-        node: NodeReference, catalog: Catalog, pools: NodePools, publisher: Publisher, concurrentTransfers: Int,
-        logger: Logger, poolChanged: @escaping @Sendable () -> Void
-    ) {
-        environment = NodeEnvironment(
-            node: node, catalog: catalog, pools: pools, publisher: publisher, fileSystems: FileSystems(),
-            useFiles: VolumeUseFiles(directory: publisher.stateDirectory.appending("uses")), logger: logger,
-            transfers: Permits(concurrentTransfers), makeRoom: { _, _ in }, poolChanged: poolChanged)
-    }
+    init(environment: NodeEnvironment) { self.environment = environment }
 
     /// Takes up what an earlier process, or an earlier life of this machine, has left: what is mounted stays published,
     /// what is dirty and not mounted is staged out, and what was being restored is gone already.
-    func recover() async throws {
-        let staged = try await environment.publisher.recover()
-        for pool in environment.pools.all {
-            for copy in try await pool.recover() { try await takeUp(copy, in: pool) }
-        }
-        for mount in staged where !volumes.keys.contains(where: { $0.rawValue == mount.volume }) {
-            environment.logger.error("\(mount.path) is mounted, and no local copy in the pool is its")
-        }
+    func recover(_ found: [RecoveredCopy]) async throws {
+        for copy in found { try await takeUp(copy.copy, in: copy.pool) }
         do {
             try await environment.useFiles.removeAll(besides: Set(volumes.keys.map(\.rawValue)))
         } catch {
@@ -62,48 +48,28 @@ actor NodeVolumes {
         }
         // A stage-out that was killed begins anew with a cut of its own: what it had sent is garbage in any case.
         try await pool.discardPendingCut(name)
-        let targets = try await publications(of: copy)
+        let targets = try await environment.targets(of: copy)
+        // A restore that was not finished, and what a mount had changed: never to be served.
+        let isWorthless = copy.record.state == .restoring || targets.isEmpty && copy.record.state == .recovered
         if targets.isEmpty {
             if try await environment.publisher.unstage(name) == .btrfs, let device = copy.device {
                 try await environment.fileSystems.forget(device)
             }
-            if copy.record.state == .restoring {
-                // Incomplete, and never to be served.
-                try await pool.remove(name)
-            } else {
-                try await pool.detach(name)
-            }
+            if isWorthless { try await pool.remove(name) } else { try await pool.detach(name) }
         }
-        let isThere = copy.record.state != .restoring
-        let actor = add(
-            id, found: isThere ? LocalCopy(record: copy.record, device: targets.isEmpty ? nil : copy.device) : nil,
-            in: isThere ? pool : nil,
+        let isRead = copy.record.use == .reading
+        let entry = add(
+            id,
+            found: isWorthless ? nil : LocalCopy(record: copy.record, device: targets.isEmpty ? nil : copy.device),
+            in: isWorthless ? nil : pool,
             // Taken for dirty even where its record says clean: the head may have been opened just before the end, and
-            // has to be closed.
-            machine: VolumeMachine(targets: targets, isDirty: true))
-        let work = volumes[id]?.work
-        await work?.updateUses { [now = environment.catalog.time, paths = Set(targets.keys)] in
+            // has to be closed. What many nodes read is committed, and was before it was published.
+            machine: VolumeMachine(targets: targets, isDirty: !isRead || targets.isEmpty))
+        await entry.work.updateUses { [now = environment.catalog.time, paths = Set(targets.keys)] in
             $0.endAll(besides: paths, now: now)
         }
-        if targets.isEmpty { try await actor.settle(inBackground: true, until: .now) }
-    }
-
-    private func publications(of copy: LocalCopy) async throws -> [String: Publication] {
-        guard let device = copy.device else { return [:] }
-        let targets = try await environment.publisher.publishedTargets(of: device)
-        guard !targets.isEmpty else { return [:] }
-        var fileSystem = ""
-        if case .fileSystem(let kind) = try await environment.fileSystems.contents(of: device) {
-            fileSystem = kind.rawValue
-        }
-        var found: [String: Publication] = [:]
-        for target in targets {
-            let path = target.path.string
-            found[path] = Publication(
-                path: path, access: target.isBlock ? .block : .mount(fileSystem: fileSystem, flags: nil),
-                isReadOnly: target.isReadOnly, isExclusive: false)
-        }
-        return found
+        if isRead, targets.isEmpty { try await entry.work.readNoMore() }
+        if targets.isEmpty { try await entry.actor.settle(inBackground: true, until: .now) }
     }
 
     /// The volume's record in the bucket; where that does not answer, as it was last read, if this node has the volume.
@@ -233,7 +199,7 @@ actor NodeVolumes {
 
     /// The volume's actor; made now if need be.
     func actor(for id: VolumeID) -> VolumeActor {
-        volumes[id]?.actor ?? add(id, found: nil, in: nil, machine: VolumeMachine())
+        (volumes[id] ?? add(id, found: nil, in: nil, machine: VolumeMachine())).actor
     }
 
     /// Drops the actor of a volume that this node has nothing of.
@@ -244,15 +210,17 @@ actor NodeVolumes {
 
     private func add(
         _ id: VolumeID, found: LocalCopy?, in pool: (any VolumePool)?, machine: VolumeMachine
-    ) -> VolumeActor {
+    ) -> Entry {
         var environment = environment
+        // This object has the volume for as long as it lives.
         environment.makeRoom = { [weak self] bytes, pool in try await self?.makeRoom(bytes, in: pool) }
         let work = LocalVolumeWork(id, found: found, in: pool, environment: environment)
         var logger = environment.logger
         logger[metadataKey: "volume"] = "\(id)"
         let actor = VolumeActor(id, found: machine, work: work, logger: logger)
-        volumes[id] = Entry(actor: actor, work: work)
-        return actor
+        let entry = Entry(actor: actor, work: work)
+        volumes[id] = entry
+        return entry
     }
 
     /// What the node's record says of the pools.

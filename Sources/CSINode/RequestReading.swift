@@ -30,20 +30,26 @@ extension Publication {
                 .block
             }
         self.init(
-            path: path, access: access, isReadOnly: readOnly || mode == .singleNodeReaderOnly,
-            isExclusive: mode == .singleNodeSingleWriter)
+            path: path, access: access,
+            isReadOnly: readOnly || mode == .singleNodeReaderOnly || mode == .multiNodeReaderOnly,
+            isExclusive: mode == .singleNodeSingleWriter, isShared: mode == .multiNodeReaderOnly)
     }
 }
 
 extension PublishRequest {
-    /// The epoch in a publish context; nil where nobody attached the volume.
-    static func epoch(in context: [String: String]) throws -> UInt64? {
-        let key = Driver.PublishContextKey.epoch
+    /// - Parameter context: what the controller gave; empty where nobody attached the volume.
+    init(_ publication: Publication, context: [String: String]) throws {
+        self.init(
+            publication: publication, epoch: try Self.number(Driver.PublishContextKey.epoch, in: context),
+            generation: try Self.number(Driver.PublishContextKey.generation, in: context))
+    }
+
+    private static func number(_ key: String, in context: [String: String]) throws -> UInt64? {
         guard let text = context[key] else { return nil }
-        guard let epoch = UInt64(text) else {
+        guard let number = UInt64(text) else {
             throw PerSSDError(.invalidArgument, "publish_context has \(key) '\(text.prefix(100))', no number")
         }
-        return epoch
+        return number
     }
 }
 

@@ -10,6 +10,10 @@ struct PublishRequest: Sendable {
     var epoch: UInt64?
     /// Who is to have it there; nil where nobody says.
     var use: VolumeUse?
+    /// Of a volume that many nodes read, the number of the generation that the controller let this node read; nil as above.
+    var generation: UInt64?
+    /// Of an ephemeral volume, what it is to be.
+    var ephemeral: EphemeralAttributes?
 }
 
 /// What has to be done to a volume's local copy, device, mounts and records. One implementation works on the real
@@ -42,7 +46,8 @@ protocol VolumeWork: Sendable {
 
 /// Runs one volume's work as `VolumeMachine` allows it, whichever calls come and go meanwhile.
 actor VolumeActor {
-    let volume: VolumeID
+    /// Its id, for messages.
+    let volume: String
     private var machine: VolumeMachine
     private var jobs: [VolumeMachine.Work.Track: Job] = [:]
     private let work: any VolumeWork
@@ -56,8 +61,8 @@ actor VolumeActor {
     /// Pauses between tries of a stage-out that nobody waits for.
     private static let retryPauses: [Duration] = [.seconds(2), .seconds(10), .seconds(30), .seconds(60), .seconds(300)]
 
-    init(_ volume: VolumeID, found: VolumeMachine, work: any VolumeWork, logger: Logger) {
-        self.volume = volume
+    init(_ volume: some DerivedID, found: VolumeMachine, work: any VolumeWork, logger: Logger) {
+        self.volume = volume.rawValue
         self.machine = found
         self.work = work
         self.logger = logger
@@ -84,10 +89,11 @@ actor VolumeActor {
     func publish(_ request: PublishRequest, until deadline: ContinuousClock.Instant) async throws {
         try await carryOut(until: deadline) {
             machine.publish(request.publication)
-        } start: { _ in
+        } start: { work in
+            guard work != .stageOut else { return beginStageOut() }
             begin(
                 .access, "restoring",
-                work: { [work, isFirst = machine.targets.isEmpty] progress in
+                work: { [work = self.work, isFirst = machine.targets.isEmpty] progress in
                     try await work.publish(request, isFirst: isFirst, progress: progress) { await self.opened() }
                 },
                 ended: { result in

@@ -14,13 +14,16 @@ struct VolumeReport: Sendable {
     var problems: [String]
     /// The name of the pool that has its local copy.
     var pool: String?
+    /// Whether it needs the bucket.
+    var isInBucket = true
 
     /// Bytes of a condition's message at the most: it travels in every answer, and is shown as one line.
     private static let limit = 2000
 
     var condition: VolumeCondition {
         guard !problems.isEmpty else {
-            return VolumeCondition(abnormal: false, message: "the volume can be used, and so can the bucket")
+            return VolumeCondition(
+                abnormal: false, message: "the volume can be used" + (isInBucket ? ", and so can the bucket" : ""))
         }
         let text = problems.joined(separator: "; ")
         return VolumeCondition(
@@ -43,20 +46,26 @@ struct StageOutFailure: Sendable {
 extension LocalVolumeWork {
     /// What is wrong with the volume here on the node.
     func localProblems(_ publication: Publication) async -> [String] {
+        let mounted = if case .mount = publication.access { true } else { false }
+        return await environment.problems(
+            of: volume.rawValue, device: memory.withLock { $0.device }, isMounted: mounted)
+    }
+}
+
+extension NodeEnvironment {
+    /// What is wrong with a published volume's device, and with its file system where that is mounted.
+    func problems(of volume: String, device: FilePath?, isMounted: Bool = true) async -> [String] {
         var problems: [String] = []
-        if let device = memory.withLock({ $0.device }) {
-            do { try await environment.fileSystems.probe(device) } catch {
+        if let device {
+            do { try await fileSystems.probe(device) } catch {
                 problems.append("its device does not read: \(PerSSDError(wrapping: error))")
             }
         }
-        if case .mount = publication.access {
-            do {
-                if let trouble = try await environment.publisher.trouble(of: volume.rawValue) {
-                    problems.append(trouble)
-                }
-            } catch {
-                problems.append("its file system cannot be looked at: \(PerSSDError(wrapping: error))")
-            }
+        guard isMounted else { return problems }
+        do {
+            if let trouble = try await publisher.trouble(of: volume) { problems.append(trouble) }
+        } catch {
+            problems.append("its file system cannot be looked at: \(PerSSDError(wrapping: error))")
         }
         return problems
     }

@@ -114,6 +114,23 @@ struct VolumeMachine: Sendable, Hashable {
                     "the volume is published at \(other.path) as \(other.access), which does not go with \(wanted.access)",
                     remedy: "unpublish it there first"))
         }
+        if let other = targets.values.first(where: { $0.isShared != wanted.isShared }) {
+            return .refuse(
+                PerSSDError(
+                    .failedPrecondition,
+                    "the volume is published at \(other.path) "
+                        + (other.isShared ? "as one generation that many nodes read" : "as this node's to write")
+                        + ", and here it can be only one of the two",
+                    remedy: "unpublish it there first"))
+        }
+        // What many nodes read is committed, and so is all that this node had written.
+        if wanted.isShared, targets.isEmpty {
+            switch settle() {
+            case .done: break
+            case .join(let track): return .await(track)
+            case let step: return step
+            }
+        }
         switch stageOut {
         case .none, .sending: break
         case .cutting, .sendingCopy, .closing: return .await(.stageOut)
@@ -269,11 +286,16 @@ struct Publication: Sendable, Hashable, CustomStringConvertible {
     var isReadOnly: Bool
     /// SINGLE_NODE_SINGLE_WRITER: no second target.
     var isExclusive: Bool
+    /// MULTI_NODE_READER_ONLY: one generation, which other nodes may read, too.
+    var isShared = false
 
     /// Whether a request for `other` asks for what is there.
     func isSame(as other: Publication) -> Bool {
-        path == other.path && isReadOnly == other.isReadOnly && access.isSame(as: other.access)
+        path == other.path && isReadOnly == other.isReadOnly && isShared == other.isShared
+            && access.isSame(as: other.access)
     }
 
-    var description: String { "\(access), \(isReadOnly ? "read-only" : "read-write")" }
+    var description: String {
+        "\(access), \(isReadOnly ? "read-only" : "read-write")\(isShared ? ", for many nodes" : "")"
+    }
 }

@@ -66,15 +66,13 @@ public enum CapabilityRules {
     public static func supported(_ capability: VolumeCapability) throws {
         if let mode = capability.accessMode?.mode {
             switch mode {
-            case .singleNodeWriter, .singleNodeSingleWriter, .singleNodeMultiWriter, .singleNodeReaderOnly: break
-            case .multiNodeReaderOnly:
-                throw refused(
-                    "access mode \(mode.name) is not supported yet: one node at a time has a volume",
-                    "use ReadWriteOnce or ReadWriteOncePod")
+            case .singleNodeWriter, .singleNodeSingleWriter, .singleNodeMultiWriter, .singleNodeReaderOnly,
+                .multiNodeReaderOnly:
+                break
             case .multiNodeSingleWriter, .multiNodeMultiWriter, .unknown, .unrecognized:
                 throw refused(
-                    "access mode \(mode.name) is not supported: a volume is local to one node at a time",
-                    "use ReadWriteOnce or ReadWriteOncePod")
+                    "access mode \(mode.name) is not supported: one node at a time can write a volume",
+                    "use ReadWriteOnce or ReadWriteOncePod, or ReadOnlyMany for what is only read")
             }
         }
         guard case .mount(let mount) = capability.accessType else { return }
@@ -86,6 +84,17 @@ public enum CapabilityRules {
         guard mount.volumeMountGroup.isEmpty else {
             throw refused("volume_mount_group is not supported", "leave it to the orchestrator to change the group")
         }
+    }
+
+    /// That a new volume is of use to whoever has only these ways to publish it.
+    ///
+    /// - Parameter isClone: whether it is made of something that has contents.
+    /// - Throws: `invalidArgument` where nobody could ever write it.
+    public static func canBeFilled(_ capabilities: [VolumeCapability], isClone: Bool) throws {
+        guard !isClone, capabilities.allSatisfy(\.isForManyReaders) else { return }
+        throw refused(
+            "a volume with access mode MULTI_NODE_READER_ONLY alone would stay empty, as nobody may write it",
+            "make it of a snapshot or of another volume (dataSource), or ask for ReadWriteOnce besides")
     }
 
     /// Bytes that a volume with these capabilities has at the least; 0 where any size will do.
@@ -104,6 +113,9 @@ extension VolumeCapability {
         guard case .mount(let mount) = accessType else { return nil }
         return mount.fsType
     }
+
+    /// Whether many nodes may have the volume, each to read it from a local copy of its own.
+    public var isForManyReaders: Bool { accessMode?.mode == .multiNodeReaderOnly }
 
     /// The file system that is asked for, by its name or as the default; nil for a raw device.
     public var fileSystem: String? {

@@ -1,5 +1,6 @@
 """A controller and nodes as processes, and what kubelet and the sidecars do with them."""
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -202,6 +203,29 @@ class Cluster:
         if detach:
             self.detach(volume, node)
 
+    @staticmethod
+    def scratch_id(pod):
+        """As kubelet makes it up for a volume in a pod's own description."""
+        return "csi-" + hashlib.sha256(pod.encode()).hexdigest()
+
+    def publish_scratch(self, node, pod, capability=None, **attributes):
+        """Publishes an ephemeral volume; returns the path the pod sees."""
+        context = {
+            "csi.storage.k8s.io/ephemeral": "true", "csi.storage.k8s.io/pod.name": pod,
+            "csi.storage.k8s.io/pod.namespace": "default", "csi.storage.k8s.io/pod.uid": "1-2-3",
+            "csi.storage.k8s.io/serviceAccount.name": "default", **attributes}
+        target = self.target(node, pod)
+        patiently(lambda: self.node(node).NodePublishVolume(
+            csi.NodePublishVolumeRequest(
+                volume_id=self.scratch_id(pod), target_path=target, volume_context=context,
+                volume_capability=capability or mount(fs_type="", mode="SINGLE_NODE_WRITER")), timeout=120))
+        return pathlib.Path(target)
+
+    def unpublish_scratch(self, node, pod):
+        patiently(lambda: self.node(node).NodeUnpublishVolume(
+            csi.NodeUnpublishVolumeRequest(
+                volume_id=self.scratch_id(pod), target_path=self.target(node, pod)), timeout=120))
+
     def detach(self, volume, node):
         patiently(lambda: self.controller.ControllerUnpublishVolume(
             csi.ControllerUnpublishVolumeRequest(volume_id=volume.volume_id, node_id=node), timeout=60))
@@ -212,9 +236,18 @@ class Cluster:
 
     def age_node(self, name):
         """Makes a node's record old, as if it had been silent for an hour."""
-        program = str(pathlib.Path(__file__).parent / "age_node.py")
+        self._age("nodes/test/", f"{name}.json", "seenAt")
+
+    def collect(self):
+        """Collects garbage, as if an hour had passed since the last time."""
+        self._age("lineages/", "collection.json", "since")
+        return self.perssd("gc", "--grace", "1m")
+
+    def _age(self, prefix, suffix, field):
+        program = str(pathlib.Path(__file__).parent / "age_records.py")
         subprocess.run(
-            [sys.executable, program, name, *self.store_arguments], env={**os.environ, **self.environment}, check=True)
+            [sys.executable, program, prefix, suffix, field, *self.store_arguments],
+            env={**os.environ, **self.environment}, check=True)
 
     def check_nothing_leaked_while_running(self):
         """Volumes that a test has unpublished are neither mounted nor attached."""

@@ -67,7 +67,6 @@ import Testing
         (VolumeCapability(accessType: .block(.init())), "access_mode"),
         (VolumeCapability(accessMode: .init(mode: .singleNodeWriter)), "access_type"),
         (mountCapability(.unknown), "access_mode"),
-        (mountCapability(.multiNodeReaderOnly), "MULTI_NODE_READER_ONLY"),
         (mountCapability(.multiNodeSingleWriter), "MULTI_NODE_SINGLE_WRITER"),
         (blockCapability(.multiNodeMultiWriter), "MULTI_NODE_MULTI_WRITER"),
         (mountCapability(.unrecognized(77)), "77"),

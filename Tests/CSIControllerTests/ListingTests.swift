@@ -104,7 +104,6 @@ import Testing
             #expect(response.confirmed == nil)
             #expect(response.message.contains(word), "'\(word)' is not in: \(response.message)")
         }
-        try await expectDenied("MULTI_NODE_READER_ONLY", mountCapability(.multiNodeReaderOnly))
         try await expectDenied("MULTI_NODE_MULTI_WRITER", mountCapability(.multiNodeMultiWriter))
         try await expectDenied("zfs", mountCapability(fsType: "zfs"))
         try await expectDenied("xfs", mountCapability(fsType: "xfs"))

@@ -8,6 +8,10 @@ private let first = Publication(
 private let second = Publication(
     path: "/b", access: .mount(fileSystem: "ext4", flags: []), isReadOnly: false, isExclusive: false)
 
+/// A third target, which reads what many nodes read.
+private let reader = Publication(
+    path: "/r", access: .mount(fileSystem: "ext4", flags: []), isReadOnly: true, isExclusive: false, isShared: true)
+
 /// What a machine that follows its work's success looks like.
 private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
     var machine = VolumeMachine()
@@ -216,6 +220,39 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         #expect(machine.checkpoint() == .done)
     }
 
+    @Test func whatManyNodesReadIsCommittedFirst() {
+        var machine = VolumeMachine(isDirty: true)
+        #expect(machine.publish(reader) == .start(.stageOut))
+        #expect(machine.publish(reader) == .await(.stageOut))
+        machine.cutMade(isIndependent: true)
+        #expect(machine.publish(reader) == .await(.stageOut))
+        let isClosing = machine.beginClosing()
+        #expect(isClosing)
+        machine.committed()
+        #expect(machine.publish(reader) == .start(.publish(reader)))
+        machine.published(reader)
+        #expect(machine.publish(reader) == .done && !machine.isDirty && !machine.isIdle)
+        #expect(machine.settle() == .done && machine.checkpoint() == .done)
+    }
+
+    @Test func aNodeReadsForManyOrWritesAndNeverBoth() {
+        var machine = publishedMachine(first)
+        guard case .refuse(let error) = machine.publish(reader) else { return #expect(Bool(false)) }
+        #expect(error.code == .failedPrecondition && error.message.contains("to write"))
+        machine = VolumeMachine()
+        _ = machine.publish(reader)
+        machine.published(reader)
+        var own = second
+        own.isReadOnly = true
+        for other in [second, own] {
+            guard case .refuse(let error) = machine.publish(other) else { return #expect(Bool(false)) }
+            #expect(error.code == .failedPrecondition && error.message.contains("many nodes"))
+        }
+        var another = reader
+        another.path = "/s"
+        #expect(machine.publish(another) == .start(.publish(another)))
+    }
+
     @Test func aFailedStageOutIsBegunAnew() {
         var machine = VolumeMachine(isDirty: true)
         #expect(machine.settle() == .start(.stageOut))
@@ -236,6 +273,8 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         var cut: Int?
         var committed = 0
         var openForWriting: Set<String> = []
+        /// What the one who reads for many nodes found.
+        var reading: Int?
         /// Whether the commit under way will also close the head, and what the head says.
         var isClosing = false
         var isHeadOpen = false
@@ -250,7 +289,8 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
     }
 
     enum Event: CaseIterable {
-        case publishA, publishB, unpublishA, unpublishB, expandA, settle, checkpoint, write
+        case publishA, publishB, publishReader, unpublishA, unpublishB, unpublishReader, expandA, settle, checkpoint,
+            write
         case openHead, accessSucceeds, accessFails, cutIndependent, cutDependent, askToClose, commit, stageOutFails
     }
 
@@ -259,6 +299,8 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         switch event {
         case .publishA: _ = next.machine.publish(first)
         case .publishB: _ = next.machine.publish(second)
+        case .publishReader: _ = next.machine.publish(reader)
+        case .unpublishReader: _ = next.machine.unpublish(path: "/r")
         case .unpublishA: _ = next.machine.unpublish(path: "/a")
         case .unpublishB: _ = next.machine.unpublish(path: "/b")
         case .expandA: _ = next.machine.expand(Expansion(path: "/a", requiredBytes: 1, limitBytes: 0))
@@ -266,13 +308,16 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
         case .checkpoint: _ = next.machine.checkpoint()
         case .write: next.write()
         case .openHead:
-            guard case .publishing = world.machine.access else { return nil }
+            guard case .publishing(let publication) = world.machine.access, !publication.isShared else { return nil }
             next.machine.opened()
             next.isHeadOpen = true
             next.hasOpened = true
         case .accessSucceeds:
             switch world.machine.access {
             case .none: return nil
+            case .publishing(reader):
+                next.machine.published(reader)
+                next.reading = world.written
             case .publishing(let publication):
                 guard world.hasOpened else { return nil }
                 next.hasOpened = false
@@ -283,6 +328,7 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
             case .unpublishing(let path):
                 next.machine.unpublished(path: path)
                 next.openForWriting.remove(path)
+                if path == reader.path { next.reading = nil }
             case .expanding:
                 // Growing writes, so it needs the volume open, and no cut that is the copy itself.
                 #expect(!world.openForWriting.isEmpty && world.isHeadOpen)
@@ -340,6 +386,11 @@ private func publishedMachine(_ publications: Publication...) -> VolumeMachine {
             if world.machine.isIdle { #expect(world.openForWriting.isEmpty && !world.isHeadOpen) }
             // What is open for writing is open in the bucket's eyes, or another node could be given it.
             if !world.openForWriting.isEmpty { #expect(world.isHeadOpen) }
+            // What many nodes read is all committed, and stays as it is.
+            if let reading = world.reading {
+                #expect(reading == world.written && reading == world.committed)
+                #expect(world.openForWriting.isEmpty && !world.isHeadOpen)
+            }
             if world.machine.stageOut == .sendingCopy { #expect(world.cut == world.written) }
             for event in Event.allCases {
                 if let next = try apply(event, to: world) { frontier.append(next) }

@@ -80,13 +80,16 @@ import TransferTestSupport
     {
         let id = try await bucket.create("v")
         let first = try await bucket.commit(id, contents(1, 2))
-        let lineage = try await catalog.volume(id).record.lineage
+        let record = try await catalog.volume(id).record
+        let lineage = record.lineage
         var other: VolumeID?
         switch kind {
         case "snapshot": _ = try await catalog.createSnapshot(name: "s", of: id)
         case "clone": other = try await bucket.create("c", from: .volume(id))
         case "pin": try await catalog.pin(first, of: id, lineage: lineage, label: "paper")
-        default: try await catalog.addReader(bucket.node, of: id, lineage: lineage, generation: first)
+        default:
+            try await catalog.addReader(
+                bucket.node, of: id, record.incarnation, lineage: lineage, generation: first)
         }
         try await bucket.commit(id, contents(3))
         if kind != "pin", kind != "reader" {

@@ -273,7 +273,7 @@ struct Participants: Sendable {
             guard let chosen else { return }
             if generator.next() % 2 == 0 {
                 try await catalog.addReader(
-                    node, of: id, lineage: listing.record.lineage, generation: chosen)
+                    node, of: id, listing.record.incarnation, lineage: listing.record.lineage, generation: chosen)
                 model.with { $0.readers["\(id) \(chosen.incarnation) \(chosen.number)"] = chosen }
                 model.count("reader")
             } else {

@@ -86,16 +86,36 @@ public struct FileSystems: Sendable {
     /// - Throws: `failedPrecondition` where it holds something else; `corrupt` where it cannot be repaired without a
     ///   decision.
     public func prepareForMount(_ kind: FileSystemKind, on device: FilePath) async throws {
+        try await require(kind, on: device)
+        guard kind == .ext4, try await BlockingPool.shared.run({ try Self.hasNotedErrors(ext4: device) }) else {
+            return
+        }
+        try await repair(ext4: device)
+    }
+
+    /// Whether `prepareForMount`, or even a read-only mount, would write, as far as the superblock tells: a journal of ext4 or
+    /// xfs is found out by `Publisher.stageUnchanged`.
+    ///
+    /// - Throws: `failedPrecondition` where the device holds something else.
+    public func mustBeWritten(_ kind: FileSystemKind, on device: FilePath) async throws -> Bool {
+        try await require(kind, on: device)
+        return try await BlockingPool.shared.run {
+            switch kind {
+            case .ext4: try Self.hasNotedErrors(ext4: device)
+            case .xfs: false
+            // log_root: what was synced since the last commit of the trees.
+            case .btrfs: try SuperblockBytes(device, at: 65536).littleEndian(at: 0x60, bytes: 8) != 0
+            }
+        }
+    }
+
+    private func require(_ kind: FileSystemKind, on device: FilePath) async throws {
         let contents = try await contents(of: device)
         guard contents == .fileSystem(kind) else {
             throw PerSSDError(
                 .failedPrecondition, "\(device) should hold \(kind.rawValue), and holds \(contents.text)",
                 remedy: "ask for the file system that the volume was made with")
         }
-        guard kind == .ext4, try await BlockingPool.shared.run({ try Self.hasNotedErrors(ext4: device) }) else {
-            return
-        }
-        try await repair(ext4: device)
     }
 
     /// Reads the state in ext4's superblock (Documentation/filesystems/ext4/super.rst of Linux: s_state, bit 1).

@@ -106,44 +106,6 @@ public struct PoolUsage: Sendable, Equatable {
     }
 }
 
-/// What a node must remember about a local copy, kept durably with it. Small and flat, because LVM tags have to hold it.
-public struct CopyRecord: Sendable, Equatable, Codable {
-    public enum State: String, Sendable, Codable {
-        /// Being brought to `generation`; whatever is in it now, it is never mounted.
-        case restoring
-        /// Exactly `generation`; a cache.
-        case clean
-        /// Written, or open for writing, since `generation`.
-        case dirty
-    }
-
-    public var volume: String
-    public var incarnation: String
-    public var lineage: String
-    /// The epoch of the lease under which it was last written, or restored.
-    public var epoch: UInt64
-    /// The committed generation it holds or descends from; 0 for none, a volume that is new.
-    public var generation: UInt64
-    public var state: State
-    public var sizeBytes: UInt64
-    /// When it was last published or unpublished, in seconds since 1970.
-    public var lastUsed: Int64
-
-    public init(
-        volume: String, incarnation: String, lineage: String, epoch: UInt64, generation: UInt64, state: State,
-        sizeBytes: UInt64, lastUsed: Int64
-    ) {
-        self.volume = volume
-        self.incarnation = incarnation
-        self.lineage = lineage
-        self.epoch = epoch
-        self.generation = generation
-        self.state = state
-        self.sizeBytes = sizeBytes
-        self.lastUsed = lastUsed
-    }
-}
-
 /// A local copy as its pool knows it.
 public struct LocalCopy: Sendable, Equatable {
     public var record: CopyRecord

@@ -151,6 +151,34 @@ public struct Publisher: Sendable {
         }
     }
 
+    /// Mounts a file system read-only, of which not one bit may change. To mount it with `ro` alone is not enough: ext4 and
+    /// xfs replay a journal all the same. See `FileSystems.mustBeWritten`, which comes first.
+    ///
+    /// - Returns: whether it could be mounted so; false, with nothing done, where its journal has to be replayed first.
+    public func stageUnchanged(
+        _ volume: String, device: FilePath, kind: FileSystemKind, options: MountOptions
+    ) async throws -> Bool {
+        var options = options
+        options.isReadOnly = true
+        // A btrfs would never let itself be made writable again, and its superblock says whether there is a journal.
+        let protects = kind != .btrfs
+        if protects { try await BlockingPool.shared.run { try BlockDevice.setReadOnly(device, true) } }
+        let result: Result<FilePath, any Error>
+        do {
+            result = .success(try await stage(volume, device: device, kind: kind, options: options))
+        } catch {
+            result = .failure(error)
+        }
+        if protects { try await BlockingPool.shared.run { try BlockDevice.setReadOnly(device, false) } }
+        do {
+            _ = try result.get()
+            return true
+        } catch let error as PerSSDError where protects && error.errno == .readOnlyFileSystem {
+            logger.info("'\(volume)' cannot be mounted without a change: \(error)")
+            return false
+        }
+    }
+
     /// Unmounts the volume's file system; fine where it is not mounted. All is on the device when this returns.
     ///
     /// - Returns: which file system was mounted; nil for none.

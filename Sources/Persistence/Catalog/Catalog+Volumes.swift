@@ -162,11 +162,17 @@ extension Catalog {
     ///
     /// The head says that it is deleted before the record does, so a deletion that dies half-way is finished by the next
     /// try, or by the next volume of the name.
-    /// - Throws: `failedPrecondition` while a node holds it.
+    /// - Throws: `failedPrecondition` while a node holds it, or reads it.
     public func deleteVolume(_ id: VolumeID) async throws {
         guard let head = try await headToDelete(id) else { return }
         let incarnation = head.value.incarnation
         if head.value.deletedAt == nil {
+            let readers = try await readers(of: id).filter { $0.incarnation == incarnation }
+            if let reader = try await living(readers, at: time).living.first {
+                throw PerSSDError(
+                    .failedPrecondition, "volume \(id) is in use: node \(reader.node) reads \(reader.generation)",
+                    remedy: "unpublish it first")
+            }
             let deletedAt = time
             do {
                 // Of this incarnation only: the next one is another volume, which nobody asked to delete.

@@ -93,7 +93,7 @@ public struct Lease: Sendable, Codable, Hashable {
     }
 
     /// What has to be the same for a repeated ControllerPublishVolume to be the same request.
-    public struct Publication: Sendable, Codable, Hashable {
+    public struct Publication: Sendable, Codable, Hashable, CustomStringConvertible {
         /// The specification's name of the access mode.
         public var accessMode: String
         /// "mount" or "block".
@@ -103,6 +103,8 @@ public struct Lease: Sendable, Codable, Hashable {
         public init(accessMode: String, accessType: String, readOnly: Bool) {
             (self.accessMode, self.accessType, self.readOnly) = (accessMode, accessType, readOnly)
         }
+
+        public var description: String { "\(accessType) \(accessMode)" + (readOnly ? ", read-only" : "") }
     }
 }
 

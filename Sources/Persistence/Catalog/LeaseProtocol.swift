@@ -21,8 +21,7 @@ extension Head {
         if let held = lease.publication, held != publication {
             throw PerSSDError(
                 .alreadyExists,
-                "volume \(volume) is published on node \(node) already as \(held.accessType) \(held.accessMode)"
-                    + (held.readOnly ? ", read-only" : ""),
+                "volume \(volume) is published on node \(node) already as \(held)",
                 remedy: "unpublish it there first")
         }
         head.lease?.publication = publication

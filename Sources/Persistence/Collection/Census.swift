@@ -42,6 +42,8 @@ struct Census: Sendable {
     }
 
     private(set) var lineages: [String: Lineage] = [:]
+    /// Readers whose nodes have been silent for so long that they pin nothing any more.
+    private(set) var lostReaders: [ReaderRecord] = []
 
     static func take(_ catalog: Catalog) async throws -> Census {
         var census = Census()
@@ -145,7 +147,10 @@ struct Census: Sendable {
                     .append((snapshot.incarnation, delivery.after))
             }
         }
-        for reader in try await catalog.all(ReaderRecord.self, below: CatalogKey.readers) {
+        let readers = try await catalog.all(ReaderRecord.self, below: CatalogKey.readers)
+        let (living, over) = try await catalog.living(readers, at: catalog.time)
+        lostReaders = over
+        for reader in living {
             add(reader.generation, "its reader, node \(reader.node)", reader.lineage)
         }
         for pin in try await catalog.all(PinRecord.self, below: CatalogKey.pins) {

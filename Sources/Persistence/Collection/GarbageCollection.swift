@@ -85,6 +85,7 @@ public struct GarbageCollection: Sendable {
     private func collect(at now: Date, isDry: Bool) async throws -> CollectionReport {
         do {
             let census = try await Census.take(catalog)
+            if !isDry { try await catalog.forget(census.lostReaders) }
             let lineages = census.lineages.values.sorted { $0.name < $1.name }
             return try await withThrowingTaskGroup(of: LineageReport.self) { group in
                 var report = CollectionReport()

@@ -1,28 +1,6 @@
 import Errors
 import Foundation
 
-/// `readers/<volume>/<cluster>/<node>/<incarnation>-<number>.json`: a node has a generation published read-only. It keeps
-/// the generation until the node, or the controller for it, says that it is over.
-public struct ReaderRecord: Record, Equatable {
-    static let format = "perssd-reader"
-    static let currentVersion = 1
-
-    public var node: NodeReference
-    /// The volume that is published.
-    public var volume: VolumeID
-    public var lineage: String
-    public var generation: GenerationReference
-    public var since: Date
-
-    public init(node: NodeReference, volume: VolumeID, lineage: String, generation: GenerationReference, since: Date) {
-        self.node = node
-        self.volume = volume
-        self.lineage = lineage
-        self.generation = generation
-        self.since = since
-    }
-}
-
 /// `pins/<volume>/<label>.json`: somebody wants to keep a generation, under a name of his own.
 public struct PinRecord: Record, Equatable {
     static let format = "perssd-pin"
@@ -43,27 +21,12 @@ public struct PinRecord: Record, Equatable {
     }
 }
 
-extension ReaderRecord: PlacedRecord {
-    func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.reader(self)) == key }
-}
-
 extension PinRecord: PlacedRecord {
     func isAt(_ key: ObjectKey) -> Bool { (try? CatalogKey.pin(volume, label)) == key }
 }
 
 extension CatalogKey {
-    static let readers = "readers/"
     static let pins = "pins/"
-
-    /// Which generation it is, is part of the key: a late removal of an old one cannot hit a new one.
-    static func reader(_ record: ReaderRecord) throws -> ObjectKey {
-        let (folder, generation) = (readerFolder(record.volume, record.node), record.generation)
-        return try ObjectKey("\(folder)\(generation.incarnation)-\(generation.number).json")
-    }
-
-    static func readerFolder(_ volume: VolumeID, _ node: NodeReference) -> String {
-        "\(readers)\(volume)/\(node.cluster)/\(node.node)/"
-    }
 
     static func pin(_ volume: VolumeID, _ label: String) throws -> ObjectKey {
         try ObjectKey("\(pins)\(volume)/\(label).json")
@@ -71,36 +34,6 @@ extension CatalogKey {
 }
 
 extension Catalog {
-    /// Keeps a generation for as long as a node reads it. Fine where the node reads it already.
-    ///
-    /// - Returns: the generation's record.
-    /// - Throws: `notFound` where the generation has expired.
-    @discardableResult
-    public func addReader(
-        _ node: NodeReference, of volume: VolumeID, lineage: String, generation: GenerationReference
-    ) async throws -> GenerationRecord {
-        let record = ReaderRecord(
-            node: node, volume: volume, lineage: lineage, generation: generation, since: time)
-        let key = try CatalogKey.reader(record)
-        _ = try await establish(record, at: key) { $0.generation != generation }
-        if let contents = try await secure(generation, lineage: lineage) { return contents }
-        try await store.remove(key)
-        throw try await reasonMissing(generation, lineage: lineage)
-    }
-
-    /// The node does not read the volume any more. Fine where it never did.
-    public func removeReaders(_ node: NodeReference, of volume: VolumeID) async throws {
-        let folder = CatalogKey.readerFolder(volume, node)
-        for object in try await store.list(prefix: folder, after: nil, limit: 1000) {
-            try await store.remove(object.key)
-        }
-    }
-
-    /// Who reads generations of a volume.
-    public func readers(of volume: VolumeID) async throws -> [ReaderRecord] {
-        try await all(ReaderRecord.self, below: "\(CatalogKey.readers)\(volume)/")
-    }
-
     /// Keeps a generation under a label; the same again is fine.
     ///
     /// - Throws: `invalidArgument` where the label cannot be part of a key; `alreadyExists` where it names another

@@ -8,8 +8,15 @@ import Testing
         volume: "vol-a", incarnation: "i 1,é#", lineage: "l/1", epoch: 7, generation: 3, state: .dirty,
         sizeBytes: 64 << 20, lastUsed: -1)
 
+    static let shared: CopyRecord = {
+        var shared = record
+        (shared.use, shared.state) = (.reading, .recovered)
+        return shared
+    }()
+
     @Test(arguments: [
-        LVMTags.Meaning.thinPool, .copy(record), .cut(volume: "vol-a"), .base(volume: "vol-a", generation: .max),
+        LVMTags.Meaning.thinPool, .copy(record), .copy(shared), .cut(volume: "vol-a"),
+        .base(volume: "vol-a", generation: .max),
     ])
     func whatIsWrittenIsRead(meaning: LVMTags.Meaning) throws {
         let tags = LVMTags.encode(meaning)
@@ -23,6 +30,9 @@ import Testing
     /// A change by hand is noticed, whichever tag it hits.
     @Test func eachTagOfACopyIsNeededAndChecked() {
         let tags = LVMTags.encode(.copy(Self.record))
+        // What most are for is not said.
+        #expect(LVMTags.encode(.copy(Self.shared)).contains("perssd.use=reading"))
+        #expect(throws: PerSSDError.self) { try LVMTags.decode(tags.union(["perssd.use=other"])) }
         for tag in tags where tag != LVMTags.mark {
             #expect(throws: PerSSDError.self, "without \(tag)") { try LVMTags.decode(tags.subtracting([tag])) }
             let key = tag.prefix { $0 != "=" }

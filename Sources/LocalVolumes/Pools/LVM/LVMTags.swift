@@ -30,13 +30,14 @@ enum LVMTags {
         case .base(let volume, let generation):
             return [mark, "perssd.kind=base", "perssd.volume=\(volume)", "perssd.generation=\(generation)"]
         case .copy(let record):
-            return [
+            let tags: Set<String> = [
                 mark, "perssd.kind=copy", "perssd.volume=\(record.volume)",
                 "perssd.incarnation=\(escaped(record.incarnation))", "perssd.lineage=\(escaped(record.lineage))",
                 "perssd.epoch=\(record.epoch)", "perssd.generation=\(record.generation)",
                 "perssd.state=\(record.state.rawValue)", "perssd.size=\(record.sizeBytes)",
                 "perssd.used=\(record.lastUsed)",
             ]
+            return record.use == .volume ? tags : tags.union(["perssd.use=\(record.use.rawValue)"])
         }
     }
 
@@ -71,12 +72,15 @@ enum LVMTags {
             guard let state = CopyRecord.State(rawValue: try reader.text("state")) else {
                 throw reader.wrong("state", try reader.text("state"))
             }
+            guard let use = CopyRecord.Use(rawValue: fields["use"] ?? CopyRecord.Use.volume.rawValue) else {
+                throw reader.wrong("use", try reader.text("use"))
+            }
             return .copy(
                 CopyRecord(
                     volume: volume, incarnation: try unescaped(try reader.text("incarnation")),
                     lineage: try unescaped(try reader.text("lineage")), epoch: try reader.number("epoch"),
                     generation: try reader.number("generation"), state: state, sizeBytes: try reader.number("size"),
-                    lastUsed: try reader.number("used")))
+                    lastUsed: try reader.number("used"), use: use))
         default: throw reader.wrong("kind", kind)
         }
     }
