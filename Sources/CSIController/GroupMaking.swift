@@ -25,14 +25,16 @@ struct GroupMaking: Sendable {
             return try await catalog.completeGroup(begun, cutAt: cutAt)
         } catch {
             // Whatever has become of the caller: pods must not stand still for longer than they have to.
-            try await Task { [self] in try await giveUp() }.value
+            if let made = await Task(operation: giveUp).value { return made }
             throw error
         }
     }
 
-    private func giveUp() async throws {
+    /// - Returns: the group where it was made after all.
+    @Sendable private func giveUp() async -> GroupSnapshotRecord? {
         try? await everywhere(.abandon, until: .now + Self.patience)
-        try await catalog.abandonGroup(begun)
+        // What may be left where the store fails, too, nobody sees; the next try of the name clears it away.
+        return try? await catalog.abandonGroup(begun)
     }
 
     /// Asks all nodes at once.

@@ -35,7 +35,7 @@ public final class NodePlugin: Sendable {
     ///   - concurrentTransfers: stage-outs and restores at once, each within 256 MiB of memory.
     ///   - reportInterval: how often this node's record is written, at the least.
     ///   - watchInterval: how often is looked whether the pools have room for what is written.
-    ///   - recordInterval: how often the records of published volumes are read again.
+    ///   - recordInterval: how often the records of volumes in use are read again.
     /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
         node: NodeReference, catalog: Catalog, pools: [any VolumePool], publisher: Publisher, version: String,

@@ -84,10 +84,10 @@ actor NodeVolumes {
         }
     }
 
-    /// The volumes that pods have.
-    func published() async -> [VolumeID] {
+    /// The volumes that pods have, or that are on their way into the bucket.
+    func inUse() async -> [VolumeID] {
         var found: [VolumeID] = []
-        for (id, entry) in volumes where await !entry.actor.targets.isEmpty { found.append(id) }
+        for (id, entry) in volumes where await !entry.actor.isIdle { found.append(id) }
         return found
     }
 

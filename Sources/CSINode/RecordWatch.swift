@@ -2,8 +2,8 @@ import Errors
 import Logging
 import Persistence
 
-/// Reads the records of published volumes again at intervals. The controller tells of a change at once, as a rule; this is
-/// for where it could not.
+/// Reads the records of volumes that are in use again at intervals. The controller tells of a change at once, as a rule;
+/// this is for where it could not.
 struct RecordWatch: Sendable {
     var volumes: NodeVolumes
     var interval: Duration
@@ -15,7 +15,7 @@ struct RecordWatch: Sendable {
     }
 
     func look() async {
-        for id in await volumes.published() {
+        for id in await volumes.inUse() {
             do {
                 try await volumes.refreshRecord(of: id)
             } catch {

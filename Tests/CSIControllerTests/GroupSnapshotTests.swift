@@ -153,6 +153,24 @@ import Testing
         #expect(memberIDs.isEmpty)
     }
 
+    @Test func anAnswerOfTheStoreThatIsLostLosesNoGroup() async throws {
+        let (bench, volumes) = try await bench(open: 0)
+        let writes = Mutex(0)
+        store.intervene(after: { call in
+            guard call.operation == .write, call.path.hasPrefix("groups/") else { return }
+            let number = writes.withLock { writes in
+                writes += 1
+                return writes
+            }
+            // The first begins it, and the second makes it.
+            if number == 2 { throw PerSSDError(.unavailable, "the answer is lost") }
+        })
+        defer { store.intervene() }
+        let made = try await create(bench, volumes.map(\.volumeID))
+        #expect(made.readyToUse && writes.withLock { $0 } == 2)
+        #expect(try await snapshots(bench).count == 2)
+    }
+
     @Test func badInput() async throws {
         let (bench, volumes) = try await bench(open: 0)
         let ids = volumes.map(\.volumeID)

@@ -72,6 +72,8 @@ import Testing
         let node = try await harness.node("a")
         let path = try await node.publish(volume)
         try write(48, to: path + "/text")
+        // What the node knows from now on is out of date.
+        try await node.plugin.reread(volume.volume)
         try await modify(volume, harness, ["stageOut": "background"])
         try await node.unpublish(volume)
         #expect(try await harness.catalog.volume(volume.volume).head.newest == nil)

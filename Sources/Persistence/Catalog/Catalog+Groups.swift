@@ -116,16 +116,20 @@ extension Catalog {
         return next
     }
 
-    /// Nothing of a try that failed remains. Fine where it was completed after all, which is left as it is.
-    public func abandonGroup(_ begun: GroupCut) async throws {
+    /// Nothing of a try that failed remains.
+    ///
+    /// - Returns: the group where it was completed after all, as when the answer to that was lost: it is left as it is.
+    @discardableResult
+    public func abandonGroup(_ begun: GroupCut) async throws -> GroupSnapshotRecord? {
         let key = try CatalogKey.group(begun.record.group)
         if let current = try await load(GroupSnapshotRecord.self, at: key),
             current.value.incarnation == begun.record.incarnation
         {
-            guard current.value.state == .cutting else { return }
+            guard current.value.state == .cutting else { return current.value.deletedAt == nil ? current.value : nil }
             try? await bury(current)
         }
         try await removeMembers(of: begun.record)
+        return nil
     }
 
     /// - Throws: `notFound` where there is no such group snapshot.
