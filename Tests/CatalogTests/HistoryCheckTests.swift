@@ -1,4 +1,5 @@
 import CatalogTestSupport
+import Digests
 import Errors
 import Foundation
 import Testing
@@ -116,6 +117,29 @@ import Testing
         expectFindings(found, [["generation 5 of \(clone.volume)", "missing"]])
         // The clone's own record names where it began.
         #expect(found.generations == 4 && found.unproved == 0)
+
+        // So it is with a clone of the clone.
+        let second = try await catalog.createVolume(newVolume("second", required: 0, source: .volume(clone.volume)))
+        let last = try await catalog.commitOne(second.volume)
+        for (damaged, number) in [(head, UInt64(5)), (last, 6)] {
+            let path = try path(damaged, number)
+            let bytes = store.bytes(path)
+            store.overwrite(path, nil)
+            let found = try await catalog.checkHistory(of: last)
+            expectFindings(found, [["generation \(number) of \(damaged.volume)", "missing"]])
+            #expect(found.generations == 5 && found.unproved == 0)
+            store.overwrite(path, bytes)
+        }
+    }
+
+    @Test func aHeadThatNamesWhatCannotBeIsDamageAndNoMore() async throws {
+        var head = try await history()
+        for (number, findings) in [(UInt64(0), 1...1), (1, 1...1), (.max, 2...1001)] {
+            head.newest?.number = number
+            store.overwrite(try CatalogKey.head(head.volume).path, try head.encoded())
+            let found = try await catalog.checkHistory(of: head)
+            #expect(findings.contains(found.findings.count), "\(found.findings.count) for \(number)")
+        }
     }
 
     /// Records whose digests are all right, as only whoever wrote them could have made them.
@@ -142,6 +166,12 @@ import Testing
         try await expect("has generation 1 of") {
             if $0.number == 2 { first = $0.parent }
             if $0.number == 3 { $0.parent = first }
+        }
+        try await expect("has generation 0 of") {
+            if $0.number == 1 {
+                $0.parent = GenerationReference(
+                    volume: $0.volume, incarnation: $0.incarnation, number: 0, digest: SHA256.digest(""))
+            }
         }
         try await expect("has nothing as its parent") { if $0.number == 3 { $0.parent = nil } }
     }

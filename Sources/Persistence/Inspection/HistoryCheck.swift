@@ -67,7 +67,8 @@ extension Catalog {
                 && record.number == reference.number
         else { throw wrong("says that it is generation \(record.number) of \(record.volume)") }
         // A number that does not descend could make a circle.
-        guard (record.parent?.number ?? 0) &+ 1 == record.number else {
+        let hasParent = record.number == 1 ? record.parent == nil : record.parent?.number == record.number &- 1
+        guard hasParent, record.number > 0 else {
             throw wrong("has \(record.parent.map(\.description) ?? "nothing") as its parent")
         }
         guard let child else { return [] }

@@ -49,15 +49,15 @@ struct HistoryWalk {
     /// - Returns: what is wrong on the way: generations that are missing and have not expired.
     mutating func goOnBelow(_ damaged: GenerationReference) async throws -> [PerSSDError] {
         reference = nil
-        let volume = try await catalog.load(VolumeRecord.self, at: CatalogKey.volume(head.volume))?.value
-        guard let lineage = lineage ?? (volume?.incarnation == head.incarnation ? volume?.lineage : nil) else {
-            return []
-        }
+        let record = try await catalog.load(VolumeRecord.self, at: CatalogKey.volume(damaged.volume))?.value
+        let volume = record?.incarnation == damaged.incarnation ? record : nil
+        guard let lineage = lineage ?? volume?.lineage else { return [] }
         let collection = try await collection(of: lineage)
         let there = try await numbers(of: damaged).filter { $0 < damaged.number }.max()
-        let origin = volume?.incarnation == damaged.incarnation ? volume?.origin?.generation : nil
+        let origin = volume?.origin?.generation.flatMap { $0.number < damaged.number ? $0 : nil }
         // Nobody who made up a number is to keep anybody busy.
-        let gap = (max(there ?? origin?.number ?? 0, damaged.number - min(damaged.number, 1000)) + 1)..<damaged.number
+        let least = max(there ?? origin?.number ?? 0, damaged.number - min(damaged.number, 1000))
+        let gap = min(least + 1, damaged.number)..<damaged.number
         let missing = gap.lazy.map { GenerationReference(damaged, number: $0) }.filter {
             collection?.hasExpired($0) != true
         }
