@@ -39,7 +39,7 @@ test: dependencies-test ## Run every test (as root: it mounts file systems)
 
 test-nvme: dependencies-test ## Run the tests in virtual machines with NVMe drives (as root), a part of test
 	swift build --jobs $(JOBS)
-	scripts/test-virtual-nodes.sh
+	.venv/bin/python -m pytest -q Tests/VirtualNodes
 
 test-volume-groups: dependencies-test ## Try pools of logical volumes in full in a virtual machine: 8 minutes, no part of test
 	swift build --jobs $(JOBS)

@@ -45,10 +45,7 @@ struct EphemeralAttributes: Sendable {
             parameters = try VolumeParameters(parsing: attributes)
             try parameters.checkFileSystem(fileSystem, capacityBytes: sizeBytes)
         } catch let error as PerSSDError {
-            // Whoever wrote the pod has no StorageClass to look into.
-            throw PerSSDError(
-                error.code, error.message.replacing("StorageClass parameter", with: "volume attribute"),
-                remedy: error.remedy)
+            throw error.during("the attributes of an ephemeral volume cannot be used")
         }
         pool = parameters.pool
         settings = FileSystemSettings(

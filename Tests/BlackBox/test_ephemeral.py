@@ -127,7 +127,7 @@ def test_attributes_that_cannot_be_are_refused_by_name(cluster):
     for attributes, word in [
         ({"sise": "1Gi"}, "sise"), ({"size": "much"}, "size is 'much'"), ({"size": "0"}, "size is '0'"),
         ({"size": "17Ti"}, "16Ti"), ({"fsType": "zfs"}, "ext4, xfs, btrfs"), ({"pool": "a b"}, "pool"),
-        ({"inodeRatio": "1"}, "volume attribute inodeRatio"), ({"fsType": "xfs", "inodeRatio": "16Ki"}, "inodeRatio"),
+        ({"inodeRatio": "1"}, "ephemeral volume cannot be used: parameter inodeRatio"), ({"fsType": "xfs", "inodeRatio": "16Ki"}, "inodeRatio"),
         ({"retention": "all"}, "retention"),
     ]:
         message = refused("INVALID_ARGUMENT", lambda: cluster.publish_scratch("node-a", "bad", **attributes))

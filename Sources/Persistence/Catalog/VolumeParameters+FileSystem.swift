@@ -53,7 +53,7 @@ extension VolumeParameters {
         for key in given.keys.sorted() where given[key] == true && !has.contains(key) {
             throw PerSSDError(
                 .invalidArgument,
-                "StorageClass parameter \(key) is given, and \(fileSystem ?? "a raw block volume") has no such thing",
+                "parameter \(key) is given, and \(fileSystem ?? "a raw block volume") has no such thing",
                 remedy: has.isEmpty
                     ? "leave it out" : "leave it out; those of \(fileSystem ?? "") are \(has.joined(separator: ", "))")
         }
