@@ -29,7 +29,7 @@ extension ControllerPlugin {
     private func tellHolder(of id: VolumeID, until deadline: ContinuousClock.Instant?) async {
         do {
             // Also where an earlier try has changed the record: it may not have come as far as here.
-            let lease = try await catalog.volume(id).head.lease
+            let lease = try await catalog.head(id).value.lease
             guard let holder = lease?.holder, holder.cluster == cluster else { return }
             try await agents.reread(id, on: holder, until: deadline)
         } catch {

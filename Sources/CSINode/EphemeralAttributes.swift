@@ -48,9 +48,7 @@ struct EphemeralAttributes: Sendable {
             throw error.during("the attributes of an ephemeral volume cannot be used")
         }
         pool = parameters.pool
-        settings = FileSystemSettings(
-            bytesPerInode: parameters.inodeRatio, reservedPercent: parameters.reservedBlocksPercent,
-            journalBytes: parameters.journalSize)
+        settings = FileSystemSettings(parameters)
     }
 
     private static func fileSystem(_ attribute: String?, _ requested: String) throws -> String {

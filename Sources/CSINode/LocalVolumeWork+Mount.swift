@@ -12,9 +12,7 @@ extension LocalVolumeWork {
         try parameters.checkFileSystem(type, capacityBytes: volume.capacityBytes)
         try await environment.fileSystems.make(
             FileSystemKind(parsing: type), on: try await attach(),
-            settings: FileSystemSettings(
-                bytesPerInode: parameters.inodeRatio, reservedPercent: parameters.reservedBlocksPercent,
-                journalBytes: parameters.journalSize))
+            settings: FileSystemSettings(parameters))
     }
 
     func mount(_ publication: Publication, progress: WorkProgress) async throws {
@@ -78,5 +76,14 @@ extension LocalVolumeWork {
     /// Whether nothing but its origin has ever been committed: the copy may have a twin on this node.
     private var isFreshClone: Bool {
         memory.withLock { $0.head?.value.newest.map { $0.volume != volume } ?? false }
+    }
+}
+
+extension FileSystemSettings {
+    /// What a volume's parameters say of how its file system is made.
+    init(_ parameters: VolumeParameters) {
+        self.init(
+            bytesPerInode: parameters.inodeRatio, reservedPercent: parameters.reservedBlocksPercent,
+            journalBytes: parameters.journalSize)
     }
 }

@@ -29,18 +29,19 @@ extension NodePlugin {
         _ request: NodeUnpublishVolumeRequest, until deadline: ContinuousClock.Instant
     ) async throws -> Bool {
         let id = EphemeralID(name: request.volumeID)
+        let isThere = await ephemerals.has(id)
+        guard isThere || Self.isInline(request.volumeID) else { return false }
         let path = try await resolved(request.targetPath, tolerating: [.notFound])
-        guard await ephemerals.has(id) else {
-            guard VolumeID(request.volumeID) == nil, Self.isInline(request.volumeID) else { return false }
+        if isThere {
+            try await ephemerals.unpublish(id, path: path, until: deadline)
+        } else {
             // An answer that got lost is asked for again, and a mount of something else is not taken away.
             try await publisher.unpublish(device: nil, from: path)
-            return true
         }
-        try await ephemerals.unpublish(id, path: path, until: deadline)
         return true
     }
 
-    /// Whether kubelet has made up the id for a volume in a pod's description: "csi-" and a SHA-256.
+    /// Whether kubelet has made up the id for a volume in a pod's description: "csi-" and a SHA-256. No volume of ours has it.
     private static func isInline(_ id: String) -> Bool {
         id.hasPrefix("csi-") && id.utf8.count == 68 && id.dropFirst(4).allSatisfy(\.isHexDigit)
     }

@@ -59,7 +59,7 @@ public struct ServiceSettings: Sendable {
             switch values[.collectionInterval] {
             case nil: Self.defaultCollectionInterval
             case .some(let given) where given.text == "never": nil
-            case .some(let given): try Self.collectionTime(given, orElse: " or never")
+            case .some(let given): try Self.collectionTime(given, orElse: ", or never")
             }
         collectionGrace =
             try values[.collectionGrace].map { try Self.collectionTime($0) } ?? GarbageCollection.Options.defaultGrace
@@ -85,7 +85,7 @@ public struct ServiceSettings: Sendable {
         guard let duration = Duration(parsing: given.text), GarbageCollection.Options.graces.contains(duration) else {
             throw PerSSDError(
                 .invalidArgument, "\(given.source): '\(given.text.prefix(100))' is not what is needed",
-                remedy: "give a duration from 1m to 720h, such as 24h\(orElse.isEmpty ? "" : ",")\(orElse)")
+                remedy: "give a duration from 1m to 720h, such as 24h\(orElse)")
         }
         return duration
     }

@@ -43,7 +43,7 @@ extension Catalog {
         let key = try CatalogKey.volume(id)
         while true {
             // Both objects say whether there is a volume; the record's version is what the write is bound to.
-            let head = try await volume(id).head
+            let head = try await self.head(id).value
             guard let current = try await load(VolumeRecord.self, at: key), current.value.deletedAt == nil,
                 current.value.incarnation == head.incarnation,
                 incarnation == nil || incarnation == head.incarnation

@@ -59,8 +59,8 @@ extension Catalog {
     }
 
     /// - Parameter chosen: of a volume that is the source; nil for its newest.
-    /// - Throws: `notFound` where the source does not exist, or is being deleted, or the generation has expired; `failedPrecondition` where it has nothing
-    ///   that could be cloned yet.
+    /// - Throws: `notFound` where the source does not exist, or is being deleted, or the generation has expired;
+    ///   `failedPrecondition` where it has nothing that could be cloned yet.
     func resolve(_ source: CloneSource, at chosen: GenerationReference?) async throws -> ResolvedSource {
         switch source {
         case .snapshot(let id):

@@ -127,13 +127,14 @@ extension Catalog {
         let key = try CatalogKey.generation(reference.volume, reference.incarnation, reference.number)
         guard let object = try await store.read(key) else { return nil }
         guard SHA256.digest(object.bytes) == reference.digest else {
-            let found = try? GenerationRecord(decoding: object.bytes, from: key)
-            let isExchanged = found.map { !$0.isAt(key) } ?? false
-            let what = found.map { isExchanged ? ", and it is that of generation \($0.number) of \($0.volume)" : "" }
+            var what = ", and it is no record of a generation"
+            if let found = try? GenerationRecord(decoding: object.bytes, from: key) {
+                what = found.isAt(key) ? "" : ", and it is that of generation \(found.number) of \(found.volume)"
+            }
             throw PerSSDError(
                 .corrupt,
                 "object \(key) is not the record of \(reference) that was committed: its SHA-256 differs"
-                    + (what ?? ", and it is no record of a generation"),
+                    + what,
                 remedy: "bring the object back from a version or a backup of the bucket")
         }
         return try GenerationRecord(decoding: object.bytes, from: key)

@@ -159,18 +159,8 @@ extension Catalog {
     ///
     /// - Throws: `failedPrecondition` where the node lost the volume before it could commit the cut.
     public func settled(_ record: SnapshotRecord) async throws -> SnapshotRecord {
-        guard let delivery = record.delivery, let cutAt = delivery.cutAt else { return record }
-        let head = try await load(Head.self, at: CatalogKey.head(record.volume))?.value
-        if let head, let generation = try await delivered(delivery, cutAt, in: head, for: record) {
-            return try await makeReady(
-                record.snapshot, generation, cutAt: cutAt, by: delivery.node, epoch: delivery.epoch)
-        }
-        if let head, head.deletedAt == nil, head.incarnation == record.incarnation, head.epoch == delivery.epoch,
-            head.lease?.holder == delivery.node
-        {
-            return record
-        }
-        throw Self.lost(record, delivery, cutAt, newest: head?.newest)
+        guard record.delivery?.cutAt != nil else { return record }
+        return try await settled(record, in: try await load(Head.self, at: CatalogKey.head(record.volume))?.value)
     }
 
     /// Deletes a group snapshot with its members; fine where there is none.

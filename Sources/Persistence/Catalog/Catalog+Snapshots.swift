@@ -57,21 +57,27 @@ extension Catalog {
         }
         guard let delivery = record.delivery else { return record }
         let head = try await load(Head.self, at: CatalogKey.head(volume))?.value
-        if let head, head.deletedAt == nil, head.incarnation == record.incarnation, head.epoch == delivery.epoch,
-            head.lease?.holder == delivery.node
-        {
+        if let head, record.isAwaited(in: head) {
             // Committed and closed without a cut for this snapshot: what is newest is the whole truth.
             return head.lease?.state == .open || delivery.cutAt != nil ? record : nil
         }
-        guard let cutAt = delivery.cutAt else { return nil }
+        return delivery.cutAt == nil ? nil : try await settled(record, in: head)
+    }
+
+    /// A snapshot whose cut was made, made ready where its generation is committed and only that was not said.
+    ///
+    /// - Throws: `failedPrecondition` where the node lost the volume before it could commit the cut.
+    func settled(_ record: SnapshotRecord, in head: Head?) async throws -> SnapshotRecord {
+        guard let delivery = record.delivery, let cutAt = delivery.cutAt else { return record }
         if let head, let generation = try await delivered(delivery, cutAt, in: head, for: record) {
             return try await makeReady(
                 record.snapshot, generation, cutAt: cutAt, by: delivery.node, epoch: delivery.epoch)
         }
+        if let head, record.isAwaited(in: head) { return record }
         throw Self.lost(record, delivery, cutAt, newest: head?.newest)
     }
 
-    static func lost(
+    private static func lost(
         _ record: SnapshotRecord, _ delivery: SnapshotRecord.Delivery, _ cutAt: Date, newest: GenerationReference?
     ) -> PerSSDError {
         let newest = newest.map { "the newest generation of the volume is \($0.number)" }
@@ -84,7 +90,7 @@ extension Catalog {
     }
 
     /// The generation of a cut whose node committed it and died before it said so.
-    func delivered(
+    private func delivered(
         _ delivery: SnapshotRecord.Delivery, _ cutAt: Date, in head: Head, for record: SnapshotRecord
     ) async throws -> GenerationReference? {
         guard head.incarnation == record.incarnation else { return nil }
@@ -249,5 +255,14 @@ extension Catalog {
             "snapshot '\(snapshot.name)' is not ready: "
                 + (snapshot.delivery.map { "node \($0.node) has not yet committed it" } ?? "nobody is to deliver it"),
             remedy: "try again when it is")
+    }
+}
+
+extension SnapshotRecord {
+    /// Whether the node that is to deliver the generation still holds the volume under the lease that it is asked by.
+    fileprivate func isAwaited(in head: Head) -> Bool {
+        guard let delivery else { return false }
+        return head.deletedAt == nil && head.incarnation == incarnation && head.epoch == delivery.epoch
+            && head.lease?.holder == delivery.node
     }
 }

@@ -30,19 +30,21 @@ extension Catalog {
         while let reference = walk.reference {
             let isProven = walk.isProven
             do {
-                guard case .generation(let generation) = try await walk.next() else {
-                    check.expired += reference.number - (walk.reference?.number ?? 0)
+                switch try await walk.next() {
+                case .generation(let generation):
+                    let record = generation.record
+                    let findings = try Self.contradictions(record, reference, child)
+                    child = record
+                    check.generations += 1
+                    if check.isSound { check.oldest = record.number }
+                    if !isProven { check.unproved += 1 }
+                    check.findings += findings
+                case .gap(let count):
+                    check.expired += count
                     // What stands before a gap has another child than the one that was read.
                     child = nil
-                    continue
+                case nil: break
                 }
-                let record = generation.record
-                let findings = try Self.contradictions(record, reference, child)
-                child = record
-                check.generations += 1
-                if check.isSound { check.oldest = record.number }
-                if !isProven { check.unproved += 1 }
-                check.findings += findings
             } catch let error as PerSSDError where error.code == .corrupt || error.code == .unsupported {
                 check.findings.append(error)
                 child = nil
