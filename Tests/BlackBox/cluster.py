@@ -279,6 +279,15 @@ def patiently(call, seconds=180):
             time.sleep(0.2)
 
 
+def until_ready(make, seconds=60):
+    """Asks for a snapshot, or a group of them, again and again, as its sidecar does, until it is ready."""
+    deadline = time.monotonic() + seconds
+    while not (made := patiently(make)).ready_to_use:
+        assert time.monotonic() < deadline, made
+        time.sleep(0.1)
+    return made
+
+
 def mount(fs_type="ext4", mode="SINGLE_NODE_MULTI_WRITER", flags=()):
     return csi.VolumeCapability(
         mount=csi.VolumeCapability.MountVolume(fs_type=fs_type, mount_flags=flags),

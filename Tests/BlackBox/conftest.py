@@ -4,13 +4,12 @@ import os
 import pathlib
 import secrets
 import shutil
-import subprocess
 import tempfile
 
 import pytest
 
 from cluster import MIB, Cluster
-from fixtures import binaries, seaweedfs, workplace  # noqa: F401
+from fixtures import binaries, seaweedfs, workplace, xfs_in_file  # noqa: F401
 
 def pytest_sessionstart(session):
     if os.geteuid() != 0:
@@ -45,13 +44,5 @@ def cluster(store, binaries, workplace):
 @pytest.fixture
 def reflink_pool(workplace):
     """A directory on an XFS, where cuts share blocks."""
-    image, place = workplace / "reflink.img", workplace / "reflink"
-    with open(image, "wb") as file:
-        file.truncate(2048 * MIB)
-    subprocess.run(["mkfs.xfs", "-q", image], check=True)
-    place.mkdir()
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
-    yield place / "pool"
-    subprocess.run(["umount", place], check=True)
-    place.rmdir()
-    image.unlink()
+    with xfs_in_file(workplace / "reflink.img", 2048 * MIB) as place:
+        yield place / "pool"

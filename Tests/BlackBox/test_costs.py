@@ -2,12 +2,12 @@
 
 import os
 import re
-import subprocess
 import time
 
 import pytest
 
-from cluster import GIB, MIB, loops_below
+from cluster import GIB, MIB
+from fixtures import xfs_in_file
 from test_snapshots import clone, ready, snapshot
 
 TIB = 1024 * GIB
@@ -16,18 +16,8 @@ TIB = 1024 * GIB
 @pytest.fixture
 def large_pool(workplace):
     """A directory on an XFS with room for a large volume, as long as little is written."""
-    image, place = workplace / "large.img", workplace / "large"
-    with open(image, "wb") as file:
-        file.truncate(1200 * GIB)
-    subprocess.run(["mkfs.xfs", "-q", "-l", "size=64m", image], check=True)
-    place.mkdir()
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
-    yield place / "pool"
-    for device in loops_below(place):
-        subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
-    subprocess.run(["umount", place], check=True)
-    place.rmdir()
-    image.unlink()
+    with xfs_in_file(workplace / "large.img", 1200 * GIB, "-l", "size=64m") as place:
+        yield place / "pool"
 
 
 def requests(process, method):

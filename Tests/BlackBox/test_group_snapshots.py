@@ -1,6 +1,5 @@
 """Group snapshots: several volumes, on several nodes, as they were at one moment."""
 
-import os
 import subprocess
 import sys
 import time
@@ -8,7 +7,7 @@ import time
 import grpc
 import pytest
 
-from cluster import MIB, csi, mount, patiently, refused
+from cluster import MIB, csi, mount, refused, until_ready
 from servers import DIE_WITH_PARENT
 
 # A number into the first file, and once it is safe there into the second one: never is the second ahead of the first,
@@ -70,11 +69,7 @@ def make(cluster, name, volumes, timeout=60):
 
 
 def ready(cluster, name, volumes, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (group := patiently(lambda: make(cluster, name, volumes))).ready_to_use:
-        assert time.monotonic() < deadline, group
-        time.sleep(0.1)
-    return group
+    return until_ready(lambda: make(cluster, name, volumes), seconds)
 
 
 def delete(cluster, group):

@@ -1,13 +1,9 @@
 """Snapshots and clones, of volumes that pods have and of those that nobody has."""
 
 import os
-import pathlib
-import subprocess
 import time
 
-import pytest
-
-from cluster import MIB, csi, mount, patiently, refused
+from cluster import MIB, csi, mount, refused, until_ready
 
 
 def snapshot(cluster, volume, name):
@@ -17,11 +13,7 @@ def snapshot(cluster, volume, name):
 
 
 def ready(cluster, volume, name, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (made := patiently(lambda: snapshot(cluster, volume, name))).ready_to_use:
-        assert time.monotonic() < deadline, made
-        time.sleep(0.1)
-    return made
+    return until_ready(lambda: snapshot(cluster, volume, name), seconds)
 
 
 def clone(cluster, name, size=0, **source):

@@ -2,7 +2,7 @@
 
 import time
 
-from cluster import MIB, csi, mount, patiently
+from cluster import MIB, csi, mount, until_ready
 from node import boot_all
 from pools import lvm
 
@@ -38,10 +38,7 @@ def test_a_snapshot_while_a_pod_writes_is_a_volume_on_the_other_node(cluster):
     try:
         time.sleep(2)
         before = int(a.run("tail", "-n", "1", path / "log").text)
-        deadline = time.monotonic() + 120
-        while not (made := patiently(lambda: cluster.controller.CreateSnapshot(wanted, timeout=60).snapshot)).ready_to_use:
-            assert time.monotonic() < deadline, made
-            time.sleep(0.2)
+        made = until_ready(lambda: cluster.controller.CreateSnapshot(wanted, timeout=60).snapshot, seconds=120)
         time.sleep(1)
     finally:
         a.signal(writer, 9)

@@ -1,8 +1,6 @@
 """Group snapshots on real drives: what each kind of pool can hold still."""
 
-import time
-
-from cluster import MIB, csi, mount, patiently, refused
+from cluster import MIB, csi, mount, patiently, refused, until_ready
 from pools import ThinPools
 
 
@@ -12,11 +10,7 @@ def make(cluster, name, volumes):
 
 
 def ready(cluster, name, volumes, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not (made := patiently(lambda: make(cluster, name, volumes))).ready_to_use:
-        assert time.monotonic() < deadline, made
-        time.sleep(0.5)
-    return made
+    return until_ready(lambda: make(cluster, name, volumes), seconds)
 
 
 def listed(cluster):
