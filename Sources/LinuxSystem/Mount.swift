@@ -99,11 +99,19 @@ public enum Mount {
     /// A use of a moment is waited for: a probe, or a child process that has not yet let go of its parent's files.
     /// - Throws: `failedPrecondition`, naming some of the processes, where it is in use.
     public static func unmount(_ path: FilePath) throws {
-        for milliseconds in [5, 20, 80, 200, 400] {
+        let source = try? MountTable.current().top(at: path)?.source
+        try unmountWhenUnused(path)
+        if let source { waitUntilFree(FilePath(source)) }
+    }
+
+    private static let pauses: [useconds_t] = [5, 20, 80, 200, 400]
+
+    private static func unmountWhenUnused(_ path: FilePath) throws {
+        for milliseconds in pauses {
             do {
                 return try unmountOnce(path)
             } catch let error as PerSSDError where error.errno == .resourceBusy {
-                usleep(useconds_t(milliseconds) * 1000)
+                usleep(milliseconds * 1000)
             }
         }
         do {
@@ -116,6 +124,19 @@ public enum Mount {
                 .failedPrecondition,
                 "\(path) cannot be unmounted: it is in use" + (holders.isEmpty ? "" : " by \(holders)"),
                 remedy: "end what uses it, then try again", cause: error)
+        }
+    }
+
+    /// Waits for a file system without a mount to let go of its device: it stays for as long as a process has what made the
+    /// mount open (fsopen(2)), and a child of this one may, from its fork to its exec. What comes next (fsck, detach) wants
+    /// the device for itself. Whoever keeps it longer is found there.
+    private static func waitUntilFree(_ device: FilePath) {
+        guard let number = try? BlockDevice.number(of: device), let entries = try? MountTable.current().entries,
+            !entries.contains(where: { $0.isFileSystem(of: number) })
+        else { return }
+        for milliseconds in pauses {
+            guard (try? BlockDevice.isHeld(device)) == true else { return }
+            usleep(milliseconds * 1000)
         }
     }
 

@@ -1,3 +1,4 @@
+import CLinux
 import DeviceTestSupport
 import Errors
 import Foundation
@@ -111,6 +112,30 @@ import Testing
                 try file.sync()
             }
             try Mount.unmount(directory)
+        }
+    }
+
+    /// As a child process does that has what made the mount from its parent.
+    @Test func letsGoOfADeviceThatIsKeptForAMoment() async throws {
+        try await Scratch.with { scratch in
+            let loop = try LoopDevice.attach(try scratch.makeImage("image", size: 32 << 20))
+            try scratch.run("mkfs.ext4", ["-q", loop.path.string])
+            let target = try scratch.makeDirectory("target")
+            let keeper: Thread
+            do {
+                let place = try OpenFile(place: target)
+                try Mount.fileSystem("ext4", device: loop.path, at: place, options: MountOptions())
+                let mounted = try OpenFile(place: target)
+                let picked = try systemCall("pick the mount") { clinux_fspick(mounted.descriptor) }
+                keeper = Thread {
+                    usleep(200_000)
+                    close(picked)
+                }
+            }
+            keeper.start()
+            try Mount.unmount(target)
+            #expect(try !BlockDevice.isHeld(loop.path))
+            try loop.detach()
         }
     }
 
