@@ -38,8 +38,8 @@ test: dependencies-test ## Run every test (as root: it mounts file systems)
 	scripts/run-tests.sh
 
 test-nvme: dependencies-test ## Run the tests in virtual machines with NVMe drives (as root), a part of test
-	swift build --jobs $(JOBS)
-	.venv/bin/python -m pytest -q Tests/VirtualNodes
+	$(SWIFT_BUILD) --configuration release
+	PERSSD_BIN="$$(swift build --configuration release --show-bin-path)" .venv/bin/python -m pytest -q Tests/VirtualNodes
 
 test-volume-groups: dependencies-test ## Try pools of logical volumes in full in a virtual machine: 8 minutes, no part of test
 	swift build --jobs $(JOBS)

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def binaries():
-    """Where `swift build` has put the executables; CI says which build to try with PERSSD_BIN."""
+    """Where `swift build` has put the executables; `make test` tries a release, which it tells with PERSSD_BIN."""
     path = pathlib.Path(os.environ.get("PERSSD_BIN", ROOT / ".build" / "debug"))
     for name in ("perssd", "perssd-controller", "perssd-node"):
         if not (path / name).exists():

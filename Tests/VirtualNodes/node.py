@@ -107,8 +107,9 @@ class VirtualNode:
     AGENT_PORT = 9002
 
     def _command(self):
+        # Where the translated code of all tests has no room, all of it is thrown away and translated again.
         command = [
-            "qemu-system-x86_64", "-name", self.name, "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "Nehalem",
+            "qemu-system-x86_64", "-name", self.name, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem",
             "-machine", "q35", "-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot",
             "-rtc", "base=utc", "-serial", f"file:{self.serial_log}",
             "-qmp", f"unix:{self.directory / 'monitor'},server=on,wait=off",

@@ -11,7 +11,7 @@ import time
 from cluster import Cluster, Plugin
 from node import boot_all
 
-# The plugin is a debug build, and emulated.
+# The plugin is emulated, and may be a debug build.
 READY_SECONDS = 120
 
 

@@ -22,7 +22,7 @@ extension LVMPool {
     public func pendingCut(_ volume: String) async throws -> Cut? {
         _ = try record(of: volume)
         guard mayHaveCut(volume) else { return nil }
-        return try await alone { state in
+        return try await aloneAsListed { state in
             guard let cut = state.cuts[volume]?.last else { return nil }
             return Cut(volume: volume, path: try await self.activate(cut.name), isIndependent: true)
         }
@@ -43,7 +43,7 @@ extension LVMPool {
             // What is in the page cache of the device itself; LVM sees to the file system's.
             if let device = try self.device(of: copy.volume.name) { try BlockDevice.flush(device) }
         }
-        try await tools.lvm(
+        try await change(
             "lvcreate",
             ["--yes", "--snapshot", "--setactivationskip", "n", "--permission", "r"]
                 + Self.adding(LVMTags.encode(meaning)) + ["--name", name, "\(group)/\(copy.volume.name)"])
@@ -53,7 +53,7 @@ extension LVMPool {
     public func keep(_ cut: Cut, asBaseFor generation: UInt64) async throws {
         let volume = cut.volume
         _ = try record(of: volume)
-        try await alone { state in
+        try await aloneAsListed { state in
             let bases = state.bases[volume] ?? []
             guard let kept = state.cuts[volume]?.last else {
                 // A retry after an answer that got lost.
@@ -65,7 +65,7 @@ extension LVMPool {
             }
             let tags = Self.exchanging(
                 LVMTags.encode(.cut(volume: volume)), LVMTags.encode(.base(volume: volume, generation: generation)))
-            try await self.tools.lvm("lvchange", tags + ["\(self.group)/\(kept.name)"])
+            try await self.change("lvchange", tags + ["\(self.group)/\(kept.name)"])
             self.note(cutOf: volume, isThere: false)
             await self.discard(bases.map(\.volume))
             await self.deactivate(kept.name)
@@ -85,9 +85,9 @@ extension LVMPool {
 
     public func discard(_ cut: Cut) async throws {
         _ = try record(of: cut.volume)
-        try await alone { state in
+        try await aloneAsListed { state in
             if let cuts = state.cuts[cut.volume] {
-                try await self.tools.lvm("lvremove", ["--yes"] + cuts.map { "\(self.group)/\($0.name)" })
+                try await self.change("lvremove", ["--yes"] + cuts.map { "\(self.group)/\($0.name)" })
             }
             self.note(cutOf: cut.volume, isThere: false)
         }
@@ -106,7 +106,7 @@ extension LVMPool {
 
     public func base(of volume: String, for generation: UInt64) async throws -> FilePath? {
         _ = try record(of: volume)
-        return try await alone { state in
+        return try await aloneAsListed { state in
             guard let base = state.bases[volume]?.last(where: { $0.generation == generation }) else { return nil }
             do {
                 _ = try await self.activate(base.volume.name)
@@ -124,7 +124,7 @@ extension LVMPool {
 
     public func changes(in cut: Cut, since generation: UInt64) async throws -> [Range<UInt64>]? {
         _ = try record(of: cut.volume)
-        return try await alone { state in
+        return try await aloneAsListed { state in
             guard let snapshot = state.cuts[cut.volume]?.last, let id = snapshot.thinID,
                 let base = state.bases[cut.volume]?.last(where: { $0.generation == generation })?.volume,
                 let baseID = base.thinID, base.sizeBytes <= snapshot.sizeBytes
@@ -137,7 +137,7 @@ extension LVMPool {
 
     public func allocatedRanges(of cut: Cut) async throws -> [Range<UInt64>]? {
         _ = try record(of: cut.volume)
-        return try await alone { state in
+        return try await aloneAsListed { state in
             guard let snapshot = state.cuts[cut.volume]?.last, let id = snapshot.thinID else { return nil }
             let output = try await self.readMetadata("thin_dump", ["--metadata-snap", "--dev-id", "\(id)"])
             return output.flatMap(ThinMetadata.mappings).map { Self.clipped($0, to: snapshot.sizeBytes) }

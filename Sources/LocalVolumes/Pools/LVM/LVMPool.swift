@@ -62,7 +62,13 @@ public final class LVMPool: VolumePool {
         /// The volumes that may have a cut, so that a start asks LVM about no others.
         var cut: Set<String> = []
         var damaged: [String: PerSSDError] = [:]
+        /// What there was at the time, while no command of this pool has changed it.
+        var listing: (state: ThinPoolState, time: ContinuousClock.Instant)?
     }
+
+    /// How old a listing may be that a step of a stage-out or a publish goes by. LVM takes longer for it than for most that
+    /// follows from it, and nobody else changes what is the pool's.
+    private static let listingLifetime: Duration = .seconds(5)
 
     init(name: String, options: Options, tools: LVMTools, extentBytes: UInt64, lock: FileLock, logger: Logger) {
         self.name = name
@@ -91,8 +97,32 @@ public final class LVMPool: VolumePool {
         try await lock.run { try await body(try await self.state()) }
     }
 
+    /// The same with what was there some seconds ago, for what asks which volumes there are, and not how full they are.
+    func aloneAsListed<Value: Sendable>(_ body: @Sendable (ThinPoolState) async throws -> Value) async throws -> Value {
+        try await lock.run {
+            do {
+                let listing = self.books.withLock { $0.listing }
+                if let listing, .now - listing.time < Self.listingLifetime { return try await body(listing.state) }
+                return try await body(try await self.state())
+            } catch {
+                // Whatever it was, the next try looks.
+                self.books.withLock { $0.listing = nil }
+                throw error
+            }
+        }
+    }
+
     private func state() async throws -> ThinPoolState {
-        try ThinPoolState(try await tools.logicalVolumes(group), group: group)
+        let time = ContinuousClock.now
+        let state = try ThinPoolState(try await tools.logicalVolumes(group), group: group)
+        books.withLock { $0.listing = (state, time) }
+        return state
+    }
+
+    /// Runs a command, alone, that changes which volumes there are, or what their tags say.
+    func change(_ command: String, _ arguments: [String]) async throws {
+        books.withLock { $0.listing = nil }
+        try await tools.lvm(command, arguments)
     }
 
     // MARK: The pool
@@ -175,11 +205,11 @@ public final class LVMPool: VolumePool {
                 throw PerSSDError(.alreadyExists, "the pool '\(name)' has a local copy of '\(record.volume)' already")
             }
         }
-        return try await alone { state in
+        return try await aloneAsListed { state in
             try self.require(record.sizeBytes, for: record.volume, state)
             await self.makeRoom(state, for: record.sizeBytes)
             let copy = LVMNames.copy(record.volume)
-            try await self.tools.lvm(
+            try await self.change(
                 "lvcreate",
                 ["--yes", "--virtualsize", "\(record.sizeBytes)b", "--thinpool", "\(self.group)/\(state.pool.name)"]
                     + ["--wipesignatures", "n", "--setactivationskip", "n"] + Self.adding(LVMTags.encode(.copy(record)))
@@ -200,7 +230,7 @@ public final class LVMPool: VolumePool {
     private func retag(from old: CopyRecord, to record: CopyRecord) async throws {
         let (before, after) = (LVMTags.encode(.copy(old)), LVMTags.encode(.copy(record)))
         guard before != after else { return }
-        try await tools.lvm("lvchange", Self.exchanging(before, after) + ["\(group)/\(LVMNames.copy(record.volume))"])
+        try await change("lvchange", Self.exchanging(before, after) + ["\(group)/\(LVMNames.copy(record.volume))"])
         books.withLock { $0.records[record.volume] = record }
     }
 
@@ -211,12 +241,12 @@ public final class LVMPool: VolumePool {
             // The copy first: where it is in use, nothing is removed.
             if let copy = state.copies[volume] {
                 try await self.refuseBinding(copy.volume.name)
-                try await self.tools.lvm("lvremove", ["--yes", "\(self.group)/\(copy.volume.name)"])
+                try await self.change("lvremove", ["--yes", "\(self.group)/\(copy.volume.name)"])
                 self.books.withLock { _ = $0.records.removeValue(forKey: volume) }
             }
             let rest = (state.cuts[volume] ?? []) + (state.bases[volume] ?? []).map(\.volume)
             if !rest.isEmpty {
-                try await self.tools.lvm("lvremove", ["--yes"] + rest.map { "\(self.group)/\($0.name)" })
+                try await self.change("lvremove", ["--yes"] + rest.map { "\(self.group)/\($0.name)" })
             }
             self.note(cutOf: volume, isThere: false)
         }
@@ -237,7 +267,7 @@ public final class LVMPool: VolumePool {
             await self.makeRoom(state, for: size - old.sizeBytes)
             // First the device, then the record: a longer device than the record says is an unfinished step.
             if copy.volume.sizeBytes < size {
-                try await self.tools.lvm("lvextend", ["--size", "\(size)b", "\(self.group)/\(copy.volume.name)"])
+                try await self.change("lvextend", ["--size", "\(size)b", "\(self.group)/\(copy.volume.name)"])
             }
             var grown = old
             grown.sizeBytes = size
@@ -304,7 +334,7 @@ public final class LVMPool: VolumePool {
     func discard(_ volumes: [LogicalVolume]) async {
         guard !volumes.isEmpty else { return }
         do {
-            try await tools.lvm("lvremove", ["--yes"] + volumes.map { "\(group)/\($0.name)" })
+            try await change("lvremove", ["--yes"] + volumes.map { "\(group)/\($0.name)" })
         } catch {
             logger.error("a snapshot in the pool '\(name)' cannot be removed: \(error)")
         }
