@@ -35,7 +35,7 @@ def small_pool(nodes, pools, binaries, workplace, seaweedfs, request):
         cluster.check_nothing_leaked_while_running()
     finally:
         if getattr(request.node, "has_failed", False):
-            print(*cluster.processes["node-a"].text().splitlines()[-40:], sep="\n")
+            print(*cluster.processes["node-a"].text().splitlines()[-40:], node.serial_text()[-3000:], sep="\n")
             # Whatever is mounted.
             cluster.stop()
             node.kill()
