@@ -39,6 +39,16 @@ final class LocalVolumeWork: VolumeWork {
         var lastCut: ContinuousClock.Instant?
         /// What had been written to the device, in sectors, right after it was last cut under a pod.
         var writtenAtCut: UInt64?
+        /// What had been written to the device, in sectors, when it was attached for its first pod, and when its newest
+        /// generation was cut; nil where that is not known of this device.
+        var writtenAtOpen: UInt64?
+        var writtenAtSaved: UInt64?
+        /// Whether the copy held what was not committed when it was opened.
+        var wasAhead = false
+        /// What it took to make the copy current.
+        var source = PublishSource.warm
+        /// When a checkpoint was last due, and there was nothing to keep.
+        var lastSkip: ContinuousClock.Instant?
         /// What the volume is, as last read: its capacity, which is never taken from here, and some of its parameters may
         /// have changed since. See `refreshRecord`.
         var volume: VolumeRecord?

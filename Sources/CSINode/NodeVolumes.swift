@@ -111,7 +111,23 @@ actor NodeVolumes {
             }
         }
         if let failure = await entry.actor.stageOutFailure { problems.append(failure.text) }
-        return VolumeReport(usage: usage, problems: problems, pool: try? entry.work.pool.name)
+        return VolumeReport(
+            usage: usage, problems: problems, pool: try? entry.work.pool.name,
+            recoveryPoint: await entry.work.exposure()?.text(at: environment.catalog.time))
+    }
+
+    /// What the loss of this node would cost each volume that is published here and may be written.
+    func exposures() async -> [VolumeID: RecoveryExposure] {
+        var found: [VolumeID: RecoveryExposure] = [:]
+        for (id, entry) in volumes where await !entry.actor.targets.isEmpty {
+            found[id] = await entry.work.exposure()
+        }
+        return found
+    }
+
+    /// Reads what `exposures` does not know yet of the published volumes.
+    func learnRecoveryPoints() async {
+        for (_, entry) in volumes where await !entry.actor.targets.isEmpty { await entry.work.learnRecoveryPoint() }
     }
 
     /// Makes a published volume as large as it is to be.
