@@ -6,7 +6,7 @@ import Persistence
 enum StageOutKind: String, Sendable {
     /// The last pod has gone.
     case unpublish
-    /// Its time had come, or the plugin was told to.
+    /// Its time had come.
     case checkpoint
     /// A snapshot, or a group of them, waits for it.
     case snapshot

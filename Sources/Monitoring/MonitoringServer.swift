@@ -83,20 +83,20 @@ public final class MonitoringServer: Sendable {
         defer { for task in connections.withLock({ Array($0.open.values) }) { task.cancel() } }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await pool.run() }
-            group.addTask { try await self.acceptConnections(listener) }
+            group.addTask { try await self.acceptConnections(listener, pool) }
             defer { group.cancelAll() }
             try await group.next()
         }
     }
 
-    private func acceptConnections(_ listener: AsyncSocket) async throws {
+    private func acceptConnections(_ listener: AsyncSocket, _ pool: SocketPool<ePoll>) async throws {
         while true {
             try Task.checkCancellation()
             do {
                 let accepted = try await listener.accept()
                 ListeningSocket.closeOnExec(accepted.socket)
                 await makeRoom()
-                begin(accepted)
+                begin(accepted, pool)
             } catch SocketError.failed(_, errno: let number, message: let message) {
                 // Above all EMFILE: what the process itself has to do goes first.
                 logger.debug("cannot accept a connection: \(message)", metadata: ["errno": "\(number)"])
@@ -116,17 +116,22 @@ public final class MonitoringServer: Sendable {
         await oldest?.value
     }
 
-    private func begin(_ socket: AsyncSocket) {
+    private func begin(_ socket: AsyncSocket, _ pool: SocketPool<ePoll>) {
         connections.withLock { connections in
             let id = connections.next
             connections.next += 1
             connections.open[id] = Task {
                 await self.serve(socket)
+                await Self.settle(pool)
                 try? socket.close()
                 self.connections.withLock { _ = $0.open.removeValue(forKey: id) }
             }
         }
     }
+
+    /// The pool wakes whoever waits for a socket first, and forgets the socket then. Closed in between, the socket's number would
+    /// stay known to the pool, and the next connection that gets it would never be woken. Here the pool is through with it.
+    private static func settle(_ pool: isolated SocketPool<ePoll>) {}
 
     private func serve(_ socket: AsyncSocket) async {
         await withTaskGroup(of: Void.self) { group in

@@ -12,14 +12,15 @@ public final class Monitor: Service {
     public typealias Readiness = @Sendable () async throws -> Void
 
     private let registry: PrometheusRegistry
-    private let server: MonitoringServer
+    /// From the beginning, as a start may take its time: a pool may have to be repaired, a store be slow to answer.
+    private let serving: Task<Void, Never>
     private let readiness: ReadinessBox
 
     private final class ReadinessBox: Sendable {
         let examine = Mutex<Readiness?>(nil)
     }
 
-    /// Takes the address, and measures from now on. Once in a process's life.
+    /// Takes the address, answers there, and measures, all from now on. Once in a process's life.
     ///
     /// - Throws: as `MonitoringServer.listen`.
     static func start(
@@ -45,11 +46,11 @@ public final class Monitor: Service {
         registry.add { [Instruments.buildInfo.sample(1, version)] }
         let bound = RPCAddress.tcp(host: host, port: server.port)
         logger.info("metrics are served", metadata: ["endpoint": "\(bound)"])
-        return Monitor(registry, server, readiness)
+        return Monitor(registry, readiness, Task { await server.run() })
     }
 
-    private init(_ registry: PrometheusRegistry, _ server: MonitoringServer, _ readiness: ReadinessBox) {
-        (self.registry, self.server, self.readiness) = (registry, server, readiness)
+    private init(_ registry: PrometheusRegistry, _ readiness: ReadinessBox, _ serving: Task<Void, Never>) {
+        (self.registry, self.readiness, self.serving) = (registry, readiness, serving)
     }
 
     /// - Parameters:
@@ -60,7 +61,16 @@ public final class Monitor: Service {
         registry.add(measurements)
     }
 
-    public func run() async throws { await cancelWhenGracefulShutdown { await self.server.run() } }
+    /// Goes on to serve until the process is told to end.
+    public func run() async throws {
+        await cancelWhenGracefulShutdown { [serving] in
+            await withTaskCancellationHandler {
+                await serving.value
+            } onCancel: {
+                serving.cancel()
+            }
+        }
+    }
 
     private static func answer(_ readiness: Readiness?) async -> MonitoringAnswer {
         guard let readiness else { return MonitoringAnswer(status: 503, text: "the plugin is starting") }

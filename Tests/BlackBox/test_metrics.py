@@ -7,11 +7,13 @@ import socket
 import subprocess
 import tempfile
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from cluster import ROOT, Cluster, MIB, csi
 from metrics import LISTEN, Metrics
+from servers import DIE_WITH_PARENT
 from test_condition import stats
 from test_snapshots import ready
 
@@ -154,12 +156,38 @@ def test_ready_is_who_has_a_bucket(place, workplace):
     away = bucket.with_name(bucket.name + "-away")
     bucket.rename(away)
     for metrics in all_metrics:
+        assert metrics.value("perssd_store_requests_total", operation="check", outcome="error") is None
         text = readiness(metrics, 503)
         assert str(bucket) in text, text
         assert metrics.get("/healthz")[0] == 200
+        assert metrics.value("perssd_store_requests_total", operation="check", outcome="error") >= 1
     away.rename(bucket)
     for metrics in all_metrics:
         readiness(metrics, 200)
+
+
+def test_a_start_that_waits_can_be_watched(binaries, workplace):
+    log = workplace / "waiting.log"
+    # Accepts connections, and never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent, open(log, "wb") as output:
+        process = subprocess.Popen(
+            DIE_WITH_PARENT + [
+                str(binaries / "perssd-controller"), "--endpoint", f"unix://{log}.sock", "--store", "s3://bucket/prefix",
+                "--store-endpoint", f"http://127.0.0.1:{silent.getsockname()[1]}", *LISTEN],
+            env={**os.environ, "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"},
+            stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + 60
+            while b"metrics are served" not in log.read_bytes():
+                assert time.monotonic() < deadline and process.poll() is None, log.read_text()
+                time.sleep(0.1)
+            metrics = Metrics(SimpleNamespace(text=log.read_text))
+            assert metrics.get("/healthz")[0] == 200
+            assert metrics.get("/readyz")[::2] == (503, "the plugin is starting\n")
+            assert metrics.value("perssd_store_sent_bytes_total") == 0
+        finally:
+            process.kill()
+            process.wait()
 
 
 def readiness(metrics, wanted, seconds=60):
