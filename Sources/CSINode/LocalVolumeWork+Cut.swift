@@ -18,8 +18,9 @@ extension LocalVolumeWork {
         /// Who has used the volume for what it holds.
         var uses: VolumeUses
         var kind: StageOutKind
-        /// What had been written to the device by then; nil where none was attached.
-        var writtenSectors: UInt64?
+        /// What had been written to the device by then, and whether there was one.
+        var mark: UnsavedCount.Mark?
+        var wasAttached: Bool
     }
 
     /// - Parameters:
@@ -39,9 +40,11 @@ extension LocalVolumeWork {
         let uses = await uses()
         let cut = try await pool.cut(volume.rawValue)
         memory.withLock { ($0.lastCut, $0.writtenAtCut) = (.now, nil) }
+        let sectors = await deviceSectors()
+        let (mark, wasAttached) = memory.withLock { ($0.unsaved.mark(at: sectors), $0.device != nil) }
         let made = MadeCut(
             cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted(), uses: uses,
-            kind: snapshots.isEmpty ? kind : .snapshot, writtenSectors: await deviceSectors())
+            kind: snapshots.isEmpty ? kind : .snapshot, mark: mark, wasAttached: wasAttached)
         do {
             try await held?.hold()
         } catch {

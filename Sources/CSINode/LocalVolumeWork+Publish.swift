@@ -214,13 +214,13 @@ extension LocalVolumeWork {
 
     /// Unmounts the file system and lets the device go: nothing writes the local copy after this.
     private func putAway() async throws {
-        // Of the next device nothing is known.
-        memory.withLock { ($0.writtenAtOpen, $0.writtenAtSaved) = (nil, nil) }
         let publisher = environment.publisher
         if copy?.state == .dirty, try await publisher.stagedPath(of: volume.rawValue) != nil {
             await trim()
         }
         let kind = try await publisher.unstage(volume.rawValue)
+        let sectors = await deviceSectors()
+        memory.withLock { $0.unsaved.closed(at: sectors) }
         if kind == .btrfs, let device = memory.withLock({ $0.device }) {
             try await environment.fileSystems.forget(device)
         }

@@ -5,14 +5,14 @@ import LinuxSystem
 import Persistence
 import Units
 
-/// What the loss of the node would cost a volume that may be written here.
+/// What the loss of the node would cost a volume that may be written here, or whose work is not all committed yet.
 struct RecoveryExposure: Sendable, Equatable {
     /// The newest generation, which the volume would come back as; nil where nothing has been staged out yet.
     var generation: UInt64?
     /// When that was cut; where there is none, since when the volume is open.
     var since: Date
     /// What was written to the device since; nil where this process cannot tell, as for a volume that it found open at its
-    /// start, or that was opened again before all was committed.
+    /// start.
     var unsavedBytes: UInt64?
 
     /// At least nothing, where clocks differ.
@@ -29,15 +29,14 @@ struct RecoveryExposure: Sendable, Equatable {
 }
 
 extension LocalVolumeWork {
-    /// What is known without asking the bucket; nil for a volume that is not open for writing, and until it is known.
+    /// What is known without asking the bucket; nil for a volume that has nothing uncommitted, and until it is known.
     func exposure() async -> RecoveryExposure? {
-        let known = memory.withLock { memory -> (head: Head, newest: GenerationRecord?, baseline: UInt64?)? in
-            guard memory.copy?.state == .dirty, let head = memory.head?.value else { return nil }
-            return (head, memory.newest, memory.writtenAtSaved)
+        let sectors = await deviceSectors()
+        let known = memory.withLock { memory -> (head: Head, newest: GenerationRecord?, unsaved: UInt64?)? in
+            guard memory.copy?.state == .dirty, let head = memory.lastHead else { return nil }
+            return (head, memory.newest, memory.unsaved.bytes(at: sectors))
         }
-        guard let (head, newest, baseline) = known else { return nil }
-        var unsaved: UInt64?
-        if let baseline, let now = await deviceSectors(), now >= baseline { unsaved = (now - baseline) * 512 }
+        guard let (head, newest, unsaved) = known else { return nil }
         guard let reference = head.newest else {
             return head.lease.map { RecoveryExposure(since: $0.since, unsavedBytes: unsaved) }
         }
@@ -53,12 +52,12 @@ extension LocalVolumeWork {
     func learnRecoveryPoint() async {
         guard copy?.state == .dirty else { return }
         do {
-            if memory.withLock({ $0.head }) == nil {
+            if memory.withLock({ $0.lastHead }) == nil {
                 let head = try await environment.catalog.head(volume)
                 // A stage-out may have put a newer one there meanwhile.
                 memory.withLock { if $0.head == nil { $0.head = head } }
             }
-            _ = try await record(of: memory.withLock { $0.head }?.value.newest)
+            _ = try await record(of: memory.withLock { $0.lastHead }?.newest)
         } catch {
             environment.logger.debug("the recovery point cannot be told: \(error)", metadata: ["volume": "\(volume)"])
         }
@@ -69,10 +68,8 @@ extension LocalVolumeWork {
         guard copy?.state == .dirty else { return }
         let sectors = await deviceSectors()
         let needsReading = memory.withLock { memory in
-            memory.writtenAtOpen = sectors
-            // Of what was written before and is not committed yet, nobody knows how much it is.
-            memory.writtenAtSaved = memory.wasAhead ? nil : sectors
-            guard let newest = memory.head?.value.newest else { return false }
+            memory.unsaved.opened(at: sectors, isAhead: memory.wasAhead)
+            guard let newest = memory.lastHead?.newest else { return false }
             return memory.newest?.number != newest.number || memory.newest?.incarnation != newest.incarnation
         }
         // Nobody has to wait for it.

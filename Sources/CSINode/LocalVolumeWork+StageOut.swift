@@ -92,8 +92,7 @@ extension LocalVolumeWork {
                 $0.lastUsed = now
             }
             environment.poolChanged()
-            // A cut of what was unmounted was made before anything was written to the device of now.
-            memory.withLock { $0.writtenAtSaved = made.writtenSectors ?? $0.writtenAtOpen }
+            memory.withLock { $0.unsaved.committed(made.mark, wasAttached: made.wasAttached) }
             if let generation = committed.generation { await makeReady(made.snapshots, generation, cutAt: made.at) }
             return committed.generation != head.value.newest
         } catch {

@@ -116,18 +116,16 @@ actor NodeVolumes {
             recoveryPoint: await entry.work.exposure()?.text(at: environment.catalog.time))
     }
 
-    /// What the loss of this node would cost each volume that is published here and may be written.
+    /// What the loss of this node would cost each volume that may be written here, or whose work is not all committed.
     func exposures() async -> [VolumeID: RecoveryExposure] {
         var found: [VolumeID: RecoveryExposure] = [:]
-        for (id, entry) in volumes where await !entry.actor.targets.isEmpty {
-            found[id] = await entry.work.exposure()
-        }
+        for (id, entry) in volumes { found[id] = await entry.work.exposure() }
         return found
     }
 
-    /// Reads what `exposures` does not know yet of the published volumes.
+    /// Reads what `exposures` does not know yet.
     func learnRecoveryPoints() async {
-        for (_, entry) in volumes where await !entry.actor.targets.isEmpty { await entry.work.learnRecoveryPoint() }
+        for (_, entry) in volumes { await entry.work.learnRecoveryPoint() }
     }
 
     /// Makes a published volume as large as it is to be.

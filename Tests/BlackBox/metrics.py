@@ -49,5 +49,7 @@ class Metrics:
             value = self.value(sample, **labels)
             if condition(value):
                 return value
-            assert time.monotonic() < deadline, f"{sample}{labels} is {value}\n{self.get('/metrics')[2]}"
+            if time.monotonic() > deadline:
+                lines = [line for line in self.get("/metrics")[2].splitlines() if line.startswith(sample)]
+                raise AssertionError(f"{sample}{labels} is {value}; there are {lines}")
             time.sleep(0.3)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from types import SimpleNamespace
 
+import grpc
 import pytest
 
 from cluster import ROOT, Cluster, MIB, csi
@@ -164,6 +165,27 @@ def test_ready_is_who_has_a_bucket(place, workplace):
     away.rename(bucket)
     for metrics in all_metrics:
         readiness(metrics, 200)
+
+
+def test_what_a_pod_left_behind_is_told_of_until_it_is_committed(place, workplace):
+    bucket = pathlib.Path(tempfile.mkdtemp(prefix="bucket-", dir=workplace))
+    cluster, _, node = place(bucket)
+    volume = cluster.create("left behind")
+    of_volume = {"volume": volume.volume_id}
+    (cluster.publish(volume, "node-a") / "work").write_bytes(os.urandom(4 * MIB))
+    away = bucket.with_name(bucket.name + "-away")
+    bucket.rename(away)
+    with pytest.raises(grpc.RpcError):
+        cluster.node("node-a").NodeUnpublishVolume(
+            csi.NodeUnpublishVolumeRequest(
+                volume_id=volume.volume_id, target_path=cluster.target("node-a", "pod")), timeout=60)
+    node.wait(at_least(1), "perssd_stage_out_duration_seconds_count", kind="unpublish", outcome="failed")
+    assert node.value("perssd_volume_unsaved_bytes", **of_volume) >= 4 * MIB
+    assert node.value("perssd_volume_recovery_point_age_seconds", **of_volume) >= 0
+    away.rename(bucket)
+    cluster.unpublish(volume, "node-a")
+    assert node.value("perssd_volume_unsaved_bytes", **of_volume) is None
+    assert node.value("perssd_volume_recovery_point_age_seconds", **of_volume) is None
 
 
 def test_a_start_that_waits_can_be_watched(binaries, workplace):
