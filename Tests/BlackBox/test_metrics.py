@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
-from cluster import ROOT, Cluster, MIB, csi
+from cluster import ROOT, Cluster, MIB, csi, refused
 from metrics import LISTEN, Metrics
 from servers import DIE_WITH_PARENT
 from test_condition import stats
@@ -90,12 +90,9 @@ def test_a_volume_from_its_first_pod_to_another_node(reflink_pool, place, workpl
 
     seen = node.families()
 
-    # A plugin that was restarted reads what it needs of a volume that it finds, but not how much was written before.
     cluster.processes["node-a"].kill()
     cluster.restart("node-a")
-    node.wait(at_least(0), "perssd_volume_recovery_point_age_seconds", **of_volume)
     assert node.value("perssd_publishes_total", source="new") is None
-
     cluster.unpublish(volume, "node-a")
     for name in ("recovery_point_age_seconds", "unsaved_bytes"):
         assert node.value(f"perssd_volume_{name}", **of_volume) is None
@@ -140,6 +137,9 @@ def test_the_controller(place, workplace):
     assert controller.value("perssd_store_sent_bytes_total") > 0
     version = next(iter(controller.families()["perssd_build_info"].samples)).labels["version"]
     assert version == cluster.processes["controller"].identity.GetPluginInfo(csi.GetPluginInfoRequest()).vendor_version
+    refused("INVALID_ARGUMENT", lambda: cluster.create(""))
+    of_create["code"] = "INVALID_ARGUMENT"
+    assert controller.value("perssd_rpc_duration_seconds_count", **of_create) == 1
     cluster.delete(volume)
     assert controller.value("perssd_rpc_duration_seconds_count", method="DeleteVolume", code="OK") == 1
     for metrics in (controller, node):
@@ -186,6 +186,15 @@ def test_what_a_pod_left_behind_is_told_of_until_it_is_committed(place, workplac
     cluster.unpublish(volume, "node-a")
     assert node.value("perssd_volume_unsaved_bytes", **of_volume) is None
     assert node.value("perssd_volume_recovery_point_age_seconds", **of_volume) is None
+
+    # A plugin that was restarted reads what it needs of a volume that it finds, but not how much was written before.
+    cluster.publish(volume, "node-a")
+    cluster.processes["node-a"].kill()
+    cluster.restart("node-a")
+    node.wait(at_least(0), "perssd_volume_recovery_point_age_seconds", **of_volume)
+    assert "the newest generation is 1, " in stats(cluster, volume).volume_condition.message
+    assert node.value("perssd_volume_unsaved_bytes", **of_volume) is None
+    cluster.unpublish(volume, "node-a")
 
 
 def test_a_start_that_waits_can_be_watched(binaries, workplace):
