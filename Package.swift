@@ -15,6 +15,9 @@ let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "s
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
+// Its sockets only; see Sources/Monitoring/MonitoringServer.swift.
+let flyingSocks = Target.Dependency.product(name: "FlyingSocks", package: "FlyingFox")
 let xmlCoder = Target.Dependency.product(name: "XMLCoder", package: "XMLCoder")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
@@ -39,6 +42,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
         .package(url: "https://github.com/CoreOffice/XMLCoder", from: "0.18.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
@@ -75,6 +80,8 @@ let package = Package(
         module("HTTP", ["CCurl", "Errors", "Blocking"]),
         module("RPC", ["CGRPC", "Errors", "Blocking"]),
         module("Ext4", ["CExt2FS", "Errors"]),
+        module("Metering", [coreMetrics]),
+        module("Monitoring", ["Blocking", "Errors", flyingSocks, logging]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
@@ -93,14 +100,19 @@ let package = Package(
         module(
             "CSINode",
             [
-                "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Units", "Errors", "Blocking",
-                logging,
+                "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Metering", "Units", "Errors",
+                "Blocking", logging,
             ]),
         module("CSIController", ["Agents", "CSI", "CSIRules", "RPC", "Persistence", "Units", "Errors", logging]),
-        module("Settings", ["Persistence", "RPC", "Units", "Errors", logging, argumentParser, yams]),
+        module("Settings", ["Persistence", "RPC", "Metering", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
-        module("Processes", ["CSI", "RPC", "Persistence", "Settings", "Errors", argumentParser, lifecycle, logging]),
+        module(
+            "Processes",
+            [
+                "CSI", "RPC", "Persistence", "Settings", "Metering", "Monitoring", "Errors", argumentParser, lifecycle,
+                logging,
+            ]),
         .executableTarget(
             name: "perssd-controller",
             dependencies: [
@@ -213,6 +225,8 @@ let package = Package(
             [
                 "perssd", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport", argumentParser,
             ]),
+        tests("MeteringTests", ["Metering", coreMetrics]),
+        tests("MonitoringTests", ["Monitoring", "Errors", "TestSupport", logging]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),
     ],
     cxxLanguageStandard: .cxx17

@@ -16,13 +16,19 @@ extension ControllerPlugin {
         GetPluginCapabilitiesResponse(capabilities: Driver.pluginCapabilities)
     }
 
-    /// Healthy is a controller that can use its store.
     public func probe(_ request: ProbeRequest, context: RPCContext) async throws -> ProbeResponse {
+        try await requireReady()
+        return ProbeResponse(ready: true)
+    }
+
+    /// Ready is a controller that can use its store.
+    ///
+    /// - Throws: `failedPrecondition`, with the reason, where it cannot.
+    public func requireReady() async throws {
         do {
             try await health.check()
         } catch let error as PerSSDError {
             throw error.during("the store at \(catalog.store.location) cannot be used", code: .failedPrecondition)
         }
-        return ProbeResponse(ready: true)
     }
 }

@@ -1,5 +1,6 @@
 import Errors
 import Logging
+import Metering
 import Persistence
 
 /// Makes generations of published volumes at the intervals that their parameters say, so that the loss of a node costs no
@@ -32,8 +33,10 @@ actor Checkpoints {
         let start = ContinuousClock.now
         do {
             try await actor.checkpoint(until: .now + .seconds(86400))
+            Instruments.checkpoints.add(1, CheckpointOutcome.made.rawValue)
             logger.info("checkpoint", metadata: ["volume": "\(id)", "duration": "\((.now - start).text)"])
         } catch {
+            Instruments.checkpoints.add(1, CheckpointOutcome.failed.rawValue)
             logger.warning("a checkpoint failed: \(PerSSDError(wrapping: error))", metadata: ["volume": "\(id)"])
         }
         running.remove(id)

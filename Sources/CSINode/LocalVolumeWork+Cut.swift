@@ -3,6 +3,7 @@ import Errors
 import Foundation
 import LinuxSystem
 import LocalVolumes
+import Metering
 import Persistence
 import Units
 
@@ -16,10 +17,16 @@ extension LocalVolumeWork {
         var snapshots: [SnapshotID]
         /// Who has used the volume for what it holds.
         var uses: VolumeUses
+        var kind: StageOutKind
+        /// What had been written to the device by then, and whether there was one.
+        var mark: UnsavedCount.Mark?
+        var wasAttached: Bool
     }
 
-    /// - Parameter held: holds it until the others of its group are cut, too.
-    func makeCut(_ held: HeldCut? = nil) async throws -> MadeCut {
+    /// - Parameters:
+    ///   - held: holds it until the others of its group are cut, too.
+    ///   - kind: what it is for where no snapshot waits for it.
+    func makeCut(_ held: HeldCut? = nil, for kind: StageOutKind) async throws -> MadeCut {
         // Whoever asks from now on may have written what the cut has not.
         let snapshots = memory.withLock { memory in
             defer { memory.snapshotsWanted = [] }
@@ -33,7 +40,11 @@ extension LocalVolumeWork {
         let uses = await uses()
         let cut = try await pool.cut(volume.rawValue)
         memory.withLock { ($0.lastCut, $0.writtenAtCut) = (.now, nil) }
-        let made = MadeCut(cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted(), uses: uses)
+        let sectors = await deviceSectors()
+        let (mark, wasAttached) = memory.withLock { ($0.unsaved.mark(at: sectors), $0.device != nil) }
+        let made = MadeCut(
+            cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted(), uses: uses,
+            kind: snapshots.isEmpty ? kind : .snapshot, mark: mark, wasAttached: wasAttached)
         do {
             try await held?.hold()
         } catch {
@@ -70,11 +81,16 @@ extension LocalVolumeWork {
         try requireInstantCuts()
         if let held { try await requireHoldable(held) }
         let publisher = environment.publisher
-        guard try await publisher.stagedPath(of: volume.rawValue) != nil else { return try await makeCut(held) }
+        guard try await publisher.stagedPath(of: volume.rawValue) != nil else {
+            return try await makeCut(held, for: .checkpoint)
+        }
         // Others may stand still already; and before they did, this was done.
         if held == nil { await trim() }
-        guard !pool.cutsFreeze else { return try await makeCut(held) }
-        let (made, time) = try await publisher.whileFrozen(volume.rawValue) { try await makeCut(held) }
+        guard !pool.cutsFreeze else { return try await makeCut(held, for: .checkpoint) }
+        let (made, time) = try await publisher.whileFrozen(volume.rawValue) {
+            try await makeCut(held, for: .checkpoint)
+        }
+        Instruments.cutFreeze.observe(time)
         let milliseconds = Int((time / .milliseconds(1)).rounded(.up))
         environment.logger.info(
             "cut while published", metadata: ["volume": "\(volume)", "frozenMilliseconds": "\(milliseconds)"])
@@ -116,7 +132,18 @@ extension LocalVolumeWork {
         guard .now - last >= .seconds(seconds) else { return false }
         guard let before = memory.withLock({ $0.writtenAtCut }) else { return true }
         guard let now = try? await writtenSectors() else { return true }
+        if now == before { noteSkip(interval: .seconds(seconds)) }
         return now != before
+    }
+
+    /// It is looked often whether there is something to keep; what is counted is intervals without.
+    private func noteSkip(interval: Duration) {
+        let isFirst = memory.withLock { memory in
+            if let last = memory.lastSkip, .now - last < interval { return false }
+            memory.lastSkip = .now
+            return true
+        }
+        if isFirst { Instruments.checkpoints.add(1, CheckpointOutcome.skipped.rawValue) }
     }
 
     /// What has been written to the device, with all that was still on its way there.

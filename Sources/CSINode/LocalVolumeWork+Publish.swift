@@ -2,6 +2,7 @@ import Errors
 import Foundation
 import LinuxSystem
 import LocalVolumes
+import Metering
 import Persistence
 import SystemPackage
 
@@ -23,6 +24,10 @@ extension LocalVolumeWork {
             }
             progress.enter("mounting")
             try await mount(request.publication, progress: progress)
+            if isFirst {
+                Instruments.publishes.add(1, memory.withLock { $0.source }.rawValue)
+                await noteOpened()
+            }
         } catch {
             await updateUses { $0.neverBegan(at: path) }
             // Nothing of a publish that failed stays mounted: the caller may never come back.
@@ -62,7 +67,10 @@ extension LocalVolumeWork {
                 if copy?.state == .dirty { try await removeCopy() }
                 continue
             }
-            memory.withLock { if $0.lastCut == nil || isFirst { ($0.lastCut, $0.writtenAtCut) = (.now, nil) } }
+            memory.withLock { memory in
+                if memory.lastCut == nil || isFirst { (memory.lastCut, memory.writtenAtCut) = (.now, nil) }
+                if isFirst { memory.wasAhead = isAhead }
+            }
             await updateUses { [now = environment.catalog.time] in $0.opened(at: now) }
             try await update { [now = environment.now] in
                 $0.state = .dirty
@@ -110,6 +118,7 @@ extension LocalVolumeWork {
     func bringCopy(
         to wanted: GenerationReference?, of listing: VolumeListing, access: Publication.Access, progress: WorkProgress
     ) async throws {
+        memory.withLock { $0.source = .warm }
         if let record = copy {
             // Written under this lease: it is ahead of the bucket.
             if record.state == .dirty || record.generation == wanted?.number { return }
@@ -145,8 +154,10 @@ extension LocalVolumeWork {
         do {
             if let target {
                 try await restore(target, have: have, progress: progress)
+                memory.withLock { [isDelta = have != nil] in $0.source = isDelta ? .delta : .restored }
                 record.state = .clean
             } else {
+                memory.withLock { $0.source = .new }
                 progress.enter("making a file system")
                 try await format(access, listing.record)
                 // What mkfs wrote is in no generation.
@@ -208,6 +219,8 @@ extension LocalVolumeWork {
             await trim()
         }
         let kind = try await publisher.unstage(volume.rawValue)
+        let sectors = await deviceSectors()
+        memory.withLock { $0.unsaved.closed(at: sectors) }
         if kind == .btrfs, let device = memory.withLock({ $0.device }) {
             try await environment.fileSystems.forget(device)
         }

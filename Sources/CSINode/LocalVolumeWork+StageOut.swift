@@ -1,6 +1,7 @@
 import Errors
 import Foundation
 import LocalVolumes
+import Metering
 import Persistence
 
 extension LocalVolumeWork {
@@ -14,6 +15,8 @@ extension LocalVolumeWork {
         }
         // Whatever becomes of them, they are asked for anew from here on.
         defer { forgetSnapshots() }
+        let start = ContinuousClock.now
+        var kind = made?.kind ?? .unpublish
         do {
             guard let record = copy, record.state == .dirty else {
                 await cutMade(false)
@@ -21,6 +24,7 @@ extension LocalVolumeWork {
             }
             guard let head = try await ownHead(record, besides: made) else {
                 await cutMade(false)
+                kind = .branch
                 return try await keepLostWork(record, progress: progress, isClosing: isClosing)
             }
             let cut: MadeCut
@@ -28,12 +32,15 @@ extension LocalVolumeWork {
                 cut = made
                 await cutMade(made.cut.isIndependent)
             } else {
-                let own = try await makeCut()
+                let own = try await makeCut(for: kind)
+                kind = own.kind
                 await cutMade(own.cut.isIndependent)
                 cut = try await note(own)
             }
-            try await stageOut(cut, of: record, head: head, progress: progress, isClosing: isClosing)
+            let isNew = try await stageOut(cut, of: record, head: head, progress: progress, isClosing: isClosing)
+            Instruments.stageOutDuration.observe(.now - start, kind, isNew ? .committed : .unchanged)
         } catch {
+            Instruments.stageOutDuration.observe(.now - start, kind, .failed)
             // The next try asks anew whether the lease is still held: this one may have failed because it is not.
             memory.withLock { $0.head = nil }
             throw PerSSDError(wrapping: error, during: "cannot stage out volume \(volume)")
@@ -64,14 +71,16 @@ extension LocalVolumeWork {
         }
     }
 
+    /// - Returns: whether there is a new generation.
     private func stageOut(
         _ made: MadeCut, of record: CopyRecord, head: Versioned<Head>, progress: WorkProgress,
         isClosing: @Sendable () async -> Bool
-    ) async throws {
+    ) async throws -> Bool {
         let (pool, cut) = (try self.pool, made.cut)
         do {
             let parent = try await self.record(of: head.value.newest)
-            let staged = try await send(cut, parent: parent, record: record, progress: progress)
+            let staged = try await send(
+                cut, for: made.kind, parent: parent, record: record, progress: progress)
             progress.enter("committing")
             let committed = try await commit(
                 staged, of: record, parent: parent, head: head, made: made, isClosing: isClosing)
@@ -83,7 +92,9 @@ extension LocalVolumeWork {
                 $0.lastUsed = now
             }
             environment.poolChanged()
+            memory.withLock { $0.unsaved.committed(made.mark, wasAttached: made.wasAttached) }
             if let generation = committed.generation { await makeReady(made.snapshots, generation, cutAt: made.at) }
+            return committed.generation != head.value.newest
         } catch {
             try? await pool.discard(cut)
             throw error
@@ -165,19 +176,22 @@ extension LocalVolumeWork {
     /// Stages out what a fenced node had written, under its own name, and lets the local copy go.
     func keepAsBranch(_ record: CopyRecord, _ listing: VolumeListing, progress: WorkProgress) async throws {
         progress.enter("keeping uncommitted work as a branch")
+        let start = ContinuousClock.now
         let pool = try self.pool
         let uses = await uses()
         let cut = try await pool.cut(volume.rawValue)
         let cutAt = environment.catalog.time
         do {
             let base = try await generation(heldBy: record, in: listing.head)
-            let staged = try await send(cut, parent: base, record: record, progress: progress)
+            let staged = try await send(
+                cut, for: .branch, parent: base, record: record, progress: progress)
             let branch = GenerationRecord(
                 volume: volume, incarnation: listing.record.incarnation, lineage: record.lineage,
                 number: record.generation + 1, parent: nil, epoch: record.epoch, map: staged.map,
                 provenance: staged.provenance(
                     node: environment.node, cutAt: cutAt, stagedOutAt: environment.catalog.time, uses: uses))
             try await environment.catalog.writeBranch(branch, wrote: staged.packs, base: base)
+            Instruments.stageOutDuration.observe(.now - start, .branch, .committed)
         } catch {
             try? await pool.discard(cut)
             throw error

@@ -39,11 +39,23 @@ final class LocalVolumeWork: VolumeWork {
         var lastCut: ContinuousClock.Instant?
         /// What had been written to the device, in sectors, right after it was last cut under a pod.
         var writtenAtCut: UInt64?
+        /// What was written since the newest generation was cut.
+        var unsaved = UnsavedCount(isAttached: false)
+        /// Whether the copy held what was not committed when it was opened.
+        var wasAhead = false
+        /// What it took to make the copy current.
+        var source = PublishSource.warm
+        /// When a checkpoint was last due, and there was nothing to keep.
+        var lastSkip: ContinuousClock.Instant?
         /// What the volume is, as last read: its capacity, which is never taken from here, and some of its parameters may
         /// have changed since. See `refreshRecord`.
         var volume: VolumeRecord?
         /// The head as this node last wrote or read it.
-        var head: Versioned<Head>?
+        var head: Versioned<Head>? {
+            didSet { if let head { lastHead = head.value } }
+        }
+        /// The same, also where it has to be read again before anything is committed, as after a stage-out that failed.
+        private(set) var lastHead: Head?
         /// The newest generation's record, to save reading it at the next stage-out.
         var newest: GenerationRecord?
         /// Who has used the volume since the last generation; nil where its file was not looked at yet.
@@ -54,7 +66,9 @@ final class LocalVolumeWork: VolumeWork {
     init(_ volume: VolumeID, found: LocalCopy?, in pool: (any VolumePool)?, environment: NodeEnvironment) {
         self.volume = volume
         self.environment = environment
-        memory = Mutex(Memory(pool: pool, copy: found?.record, device: found?.device))
+        var known = Memory(pool: pool, copy: found?.record, device: found?.device)
+        known.unsaved = UnsavedCount(isAttached: known.device != nil)
+        memory = Mutex(known)
     }
 
     /// The pool of the local copy.

@@ -16,13 +16,17 @@ extension NodePlugin: IdentityService {
         GetPluginCapabilitiesResponse(capabilities: Driver.pluginCapabilities)
     }
 
-    /// FAILED_PRECONDITION, with the reason, where the bucket or the pool cannot be used.
     public func probe(_ request: ProbeRequest, context: RPCContext) async throws -> ProbeResponse {
+        try await requireReady()
+        return ProbeResponse(ready: true)
+    }
+
+    /// - Throws: `failedPrecondition`, with the reason, where the bucket or the pool cannot be used.
+    public func requireReady() async throws {
         do {
             try await health.check()
         } catch let error as PerSSDError {
             throw error.during("the node plugin is not ready", code: .failedPrecondition)
         }
-        return ProbeResponse(ready: true)
     }
 }

@@ -19,7 +19,7 @@ public final class NodePlugin: Sendable {
     let version: String
     let maximumVolumes: Int
     let logger: Logger
-    private let reporter: NodeReporter
+    let reporter: NodeReporter
     let health: PluginHealth
     let storeWatch: StoreWatch
     let poolWatch: PoolWatch

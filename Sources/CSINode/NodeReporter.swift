@@ -11,6 +11,8 @@ actor NodeReporter {
     private let logger: Logger
     private let startedAt: Date
     private var agent: NodeRecord.Agent?
+    /// What the record last said, or was to say, of the pools.
+    private(set) var lastReport: [NodeRecord.PoolReport] = []
     private let changes: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
 
@@ -34,6 +36,7 @@ actor NodeReporter {
 
     /// Writes the record now.
     func report(_ pools: [NodeRecord.PoolReport]) async throws {
+        lastReport = pools
         try await catalog.save(
             NodeRecord(
                 node: node, pools: pools, startedAt: startedAt, seenAt: catalog.time,

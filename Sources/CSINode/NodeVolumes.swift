@@ -111,7 +111,21 @@ actor NodeVolumes {
             }
         }
         if let failure = await entry.actor.stageOutFailure { problems.append(failure.text) }
-        return VolumeReport(usage: usage, problems: problems, pool: try? entry.work.pool.name)
+        return VolumeReport(
+            usage: usage, problems: problems, pool: try? entry.work.pool.name,
+            recoveryPoint: await entry.work.exposure()?.text(at: environment.catalog.time))
+    }
+
+    /// What the loss of this node would cost each volume that may be written here, or whose work is not all committed.
+    func exposures() async -> [VolumeID: RecoveryExposure] {
+        var found: [VolumeID: RecoveryExposure] = [:]
+        for (id, entry) in volumes { found[id] = await entry.work.exposure() }
+        return found
+    }
+
+    /// Reads what `exposures` does not know yet.
+    func learnRecoveryPoints() async {
+        for (_, entry) in volumes { await entry.work.learnRecoveryPoint() }
     }
 
     /// Makes a published volume as large as it is to be.

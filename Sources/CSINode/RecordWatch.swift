@@ -11,6 +11,7 @@ struct RecordWatch: Sendable {
 
     /// Looks until the task is cancelled.
     func run() async {
+        await volumes.learnRecoveryPoints()
         while (try? await Task.sleep(for: interval)) != nil { await look() }
     }
 
@@ -22,5 +23,6 @@ struct RecordWatch: Sendable {
                 logger.warning("cannot read a volume's record: \(error)", metadata: ["volume": "\(id)"])
             }
         }
+        await volumes.learnRecoveryPoints()
     }
 }

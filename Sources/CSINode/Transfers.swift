@@ -2,6 +2,7 @@ import Blocking
 import Errors
 import Foundation
 import LocalVolumes
+import Metering
 import Persistence
 import Units
 
@@ -22,7 +23,7 @@ struct StagedOut: Sendable {
 extension LocalVolumeWork {
     /// Sends what the cut has that the parent has not.
     func send(
-        _ cut: Cut, parent: GenerationRecord?, record: CopyRecord, progress: WorkProgress
+        _ cut: Cut, for kind: StageOutKind, parent: GenerationRecord?, record: CopyRecord, progress: WorkProgress
     ) async throws -> StagedOut {
         let volumeRecord = try await refreshRecord()
         let changed = try await changes(in: cut, since: parent, record: record)
@@ -39,6 +40,9 @@ extension LocalVolumeWork {
             let result = try await stageOut.run(
                 source: source, changed: changed, parent: parent?.map, base: base)
             note("staged out", result.statistics, since: start)
+            Instruments.stageOutReadBytes.add(result.statistics.readBytes, kind.rawValue)
+            Instruments.stageOutChangedBytes.add(result.statistics.plainBytes, kind.rawValue)
+            Instruments.stageOutSentBytes.add(result.statistics.sentBytes, kind.rawValue)
             return StagedOut(map: result.root, packs: result.packs, statistics: result.statistics)
         }
     }
@@ -79,9 +83,17 @@ extension LocalVolumeWork {
             progress.enter("restoring") { restore.meter.progress }
             let contents: SinkContents = have.map { .map($0) } ?? .zeros
             let start = ContinuousClock.now
-            let sink = try await BlockingPool.shared.run { try FileBlockSink(path: device) }
-            let statistics = try await restore.run(target.map, to: sink, have: contents)
-            note("restored generation \(target.number)", statistics, since: start)
+            do {
+                let sink = try await BlockingPool.shared.run { try FileBlockSink(path: device) }
+                let statistics = try await restore.run(target.map, to: sink, have: contents)
+                note("restored generation \(target.number)", statistics, since: start)
+                Instruments.restoreReceivedBytes.add(statistics.receivedBytes)
+                Instruments.restoreWrittenBytes.add(statistics.writtenBytes)
+                Instruments.restoreDuration.observe(.now - start, "restored")
+            } catch {
+                Instruments.restoreDuration.observe(.now - start, "failed")
+                throw error
+            }
         }
     }
 

@@ -16,18 +16,23 @@ struct VolumeReport: Sendable {
     var pool: String?
     /// Whether it needs the bucket.
     var isInBucket = true
+    /// What it would come back as, were the node lost; nil where nothing can be lost, or it is not known yet.
+    var recoveryPoint: String?
 
     /// Bytes of a condition's message at the most: it travels in every answer, and is shown as one line.
     private static let limit = 2000
 
     var condition: VolumeCondition {
+        let end = recoveryPoint.map { "; \($0)" } ?? ""
         guard !problems.isEmpty else {
             return VolumeCondition(
-                abnormal: false, message: "the volume can be used" + (isInBucket ? ", and so can the bucket" : ""))
+                abnormal: false,
+                message: "the volume can be used" + (isInBucket ? ", and so can the bucket" : "") + end)
         }
         let text = problems.joined(separator: "; ")
+        let limit = Self.limit - end.count
         return VolumeCondition(
-            abnormal: true, message: text.count > Self.limit ? "\(text.prefix(Self.limit - 4)) ..." : text)
+            abnormal: true, message: (text.count > limit ? "\(text.prefix(limit - 4)) ..." : text) + end)
     }
 }
 

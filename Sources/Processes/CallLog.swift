@@ -1,11 +1,12 @@
 import CSI
 import Logging
+import Metering
 import RPC
 import Settings
 import Units
 
 /// Writes one line for each RPC that ended: method, volume, duration, code, and what the process has asked of its store
-/// up to then.
+/// up to then. Measures it, too.
 public struct CallLog: CallObserver {
     private let logger: Logger
     private let store: MeteredStore
@@ -17,6 +18,7 @@ public struct CallLog: CallObserver {
     }
 
     public func callEnded(_ call: ServedCall, status: RPCStatus?, after duration: Duration) {
+        Instruments.rpcDuration.observe(duration, call.method, (status?.code ?? .ok).name)
         let totals = store.totals
         var metadata: Logger.Metadata = [
             "code": "\((status?.code ?? .ok).name)",

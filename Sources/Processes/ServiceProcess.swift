@@ -1,5 +1,6 @@
 import Errors
 import Logging
+import Metering
 import Persistence
 import ServiceLifecycle
 import Settings
@@ -9,11 +10,16 @@ public struct ServiceProcess: Sendable {
     public let settings: ServiceSettings
     public let logger: Logger
     public let store: MeteredStore
+    private let monitor: Monitor?
 
-    /// Reads the settings, sets up logging, and opens the store and proves that it can be used.
+    /// Reads the settings, sets up logging and metrics, and opens the store and proves that it can be used.
     ///
-    /// - Parameter name: "perssd-node".
-    public static func start(_ name: String, _ options: ServiceOptions) async throws -> ServiceProcess {
+    /// - Parameters:
+    ///   - name: "perssd-node".
+    ///   - plugin: whose metrics there are.
+    public static func start(
+        _ name: String, _ plugin: MetricDefinition.Plugin, _ options: ServiceOptions
+    ) async throws -> ServiceProcess {
         let settings = try options.settings()
         settings.log.bootstrap()
         var logger = Logger(label: name)
@@ -23,17 +29,31 @@ public struct ServiceProcess: Sendable {
             metadata: [
                 "version": "\(version)", "cluster": "\(settings.cluster)", "store": "\(settings.store.location)",
             ])
+        var monitor: Monitor?
+        if let address = settings.metricsListen {
+            monitor = try await Monitor.start(on: address, plugin, logger: logger)
+        }
         do {
             let store = try await openProvenStore(settings.store)
             logger.info("the store honours conditional writes", metadata: ["store": "\(store.location)"])
-            return ServiceProcess(settings: settings, logger: logger, store: store)
+            return ServiceProcess(settings: settings, logger: logger, store: store, monitor: monitor)
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot use the store \(settings.store.location)")
         }
     }
 
     /// Runs the services until SIGTERM or SIGINT, then ends them in reverse order.
-    public func run(_ services: [any Service]) async throws {
+    ///
+    /// - Parameters:
+    ///   - readiness: throws, with the reason, where the plugin cannot work.
+    ///   - measurements: of the plugin, looked up whenever the metrics are asked for.
+    public func run(
+        _ services: [any Service], readiness: @escaping @Sendable () async throws -> Void,
+        measurements: @escaping @Sendable () async -> [MetricSample] = { [] }
+    ) async throws {
+        monitor?.watch(readiness, measurements)
+        // First, and so the last to end: an orderly end can be watched, too.
+        let services = (monitor.map { [$0] } ?? []) + services
         let configurations = services.map {
             ServiceGroupConfiguration.ServiceConfiguration(
                 service: $0, successTerminationBehavior: .gracefullyShutdownGroup,

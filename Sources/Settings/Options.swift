@@ -175,6 +175,12 @@ public struct ServiceOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "Where to answer /metrics, /healthz and /readyz over HTTP: host:port (default: nowhere).",
+            discussion: "Environment: PERSSD_METRICS_LISTEN.", valueName: "address"))
+    var metricsListen: String?
+
+    @Option(
+        help: ArgumentHelp(
             "What to log: trace, debug, info (the default), notice, warning, error or critical.",
             discussion: "Environment: PERSSD_LOG_LEVEL.", valueName: "level"))
     var logLevel: String?
@@ -192,7 +198,8 @@ public struct ServiceOptions: ParsableArguments {
             .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
             .targetDirectory: targetDirectory, .maximumVolumes: maximumVolumes, .agentListen: agentListen,
             .agentAddress: agentAddress, .collectionInterval: collectionInterval,
-            .collectionGrace: collectionGrace, .logLevel: logLevel, .logFormat: logFormat,
+            .collectionGrace: collectionGrace, .metricsListen: metricsListen, .logLevel: logLevel,
+            .logFormat: logFormat,
         ]
         return own.merging(store.values) { mine, _ in mine }
     }

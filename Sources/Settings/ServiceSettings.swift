@@ -24,6 +24,8 @@ public struct ServiceSettings: Sendable {
     public var collectionInterval: Duration?
     /// How long what nobody needs stays after a collection has noticed that.
     public var collectionGrace: Duration
+    /// Where metrics and probes are answered over HTTP, always a TCP address; nil for nowhere.
+    public var metricsListen: RPCAddress?
     public var store: StoreSettings
     public var pools: [PoolSettings]
     public var log: LogSettings
@@ -63,6 +65,7 @@ public struct ServiceSettings: Sendable {
             }
         collectionGrace =
             try values[.collectionGrace].map { try Self.collectionTime($0) } ?? GarbageCollection.Options.defaultGrace
+        metricsListen = try values[.metricsListen].map { try Self.port($0) }
         store = try StoreSettings(values)
         pools = layer.pools
         log = try LogSettings(values)

@@ -21,6 +21,7 @@ public enum Setting: String, CaseIterable, Sendable {
     case storeCredentialsDirectory
     case storeProfile
     case storeParallelRequests
+    case metricsListen
     case logLevel
     case logFormat
 
@@ -45,6 +46,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .storeCredentialsDirectory: "store.credentialsDirectory"
         case .storeProfile: "store.profile"
         case .storeParallelRequests: "store.parallelRequests"
+        case .metricsListen: "metrics.listen"
         case .logLevel: "log.level"
         case .logFormat: "log.format"
         }
@@ -71,6 +73,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .storeCredentialsDirectory: "--store-credentials-directory"
         case .storeProfile: "--store-profile"
         case .storeParallelRequests: "--store-parallel-requests"
+        case .metricsListen: "--metrics-listen"
         case .logLevel: "--log-level"
         case .logFormat: "--log-format"
         }
@@ -98,6 +101,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .storeCredentialsDirectory: ["PERSSD_STORE_CREDENTIALS_DIRECTORY"]
         case .storeProfile: ["PERSSD_STORE_PROFILE"]
         case .storeParallelRequests: ["PERSSD_STORE_PARALLEL_REQUESTS"]
+        case .metricsListen: ["PERSSD_METRICS_LISTEN"]
         case .logLevel: ["PERSSD_LOG_LEVEL"]
         case .logFormat: ["PERSSD_LOG_FORMAT"]
         }

@@ -17,7 +17,7 @@ struct PerssdController: AsyncParsableCommand {
     @OptionGroup var options: ServiceOptions
 
     mutating func run() async throws {
-        let process = try await ServiceProcess.start("perssd-controller", options)
+        let process = try await ServiceProcess.start("perssd-controller", .controller, options)
         let catalog = Catalog(store: process.store)
         let agents = try AgentClients(catalog: catalog)
         let presence = ControllerPresence(
@@ -37,7 +37,7 @@ struct PerssdController: AsyncParsableCommand {
         let service = RPCService(
             plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
             on: process.settings.endpoint, logger: process.logger)
-        try await process.run(background + [service])
+        try await process.run(background + [service], readiness: { try await plugin.requireReady() })
     }
 }
 

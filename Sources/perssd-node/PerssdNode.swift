@@ -21,7 +21,7 @@ struct PerssdNode: AsyncParsableCommand {
     @OptionGroup var options: ServiceOptions
 
     mutating func run() async throws {
-        let process = try await ServiceProcess.start("perssd-node", options)
+        let process = try await ServiceProcess.start("perssd-node", .node, options)
         let plugin = try await plugin(process)
         let settings = process.settings
         let agent = try AgentServer(
@@ -31,13 +31,15 @@ struct PerssdNode: AsyncParsableCommand {
                 deliver: { try await plugin.deliver($0, until: $1) }, reread: { id, _ in try await plugin.reread(id) },
                 cutGroup: { try await plugin.cutGroup($0, of: $1, $2, until: $3) }))
         try await plugin.start(agent: try await agent.start(published: settings.agentAddress))
-        try await process.run([
-            BackgroundService { await plugin.run() },
-            BackgroundService { await agent.run(gracePeriod: RPCService.gracePeriod) },
-            RPCService(
-                plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
-                on: process.settings.endpoint, logger: process.logger),
-        ])
+        try await process.run(
+            [
+                BackgroundService { await plugin.run() },
+                BackgroundService { await agent.run(gracePeriod: RPCService.gracePeriod) },
+                RPCService(
+                    plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
+                    on: process.settings.endpoint, logger: process.logger),
+            ],
+            readiness: { try await plugin.requireReady() }, measurements: { await plugin.measurements() })
     }
 
     private func plugin(_ process: ServiceProcess) async throws -> NodePlugin {

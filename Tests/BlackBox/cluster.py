@@ -146,13 +146,13 @@ class Cluster:
     def start_controller(self, name="controller", arguments=()):
         return self._start(name, "perssd-controller", list(arguments))
 
-    def start_node(self, name, size="8GiB", pool=None):
+    def start_node(self, name, size="8GiB", pool=None, arguments=()):
         pool = pool or self.directory / name / "pool"
         pool.mkdir(parents=True, exist_ok=True)
         (self.directory / name / "pods").mkdir(parents=True, exist_ok=True)
         return self._start(name, "perssd-node", [
             "--node-id", name, "--pool", f"directory={pool},size={size}",
-            "--state-directory", str(self.directory / name / "state")])
+            "--state-directory", str(self.directory / name / "state"), *arguments])
 
     def restart(self, name):
         process = self.processes[name]

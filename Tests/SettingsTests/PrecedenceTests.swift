@@ -76,6 +76,9 @@ import Testing
         #expect(all.collectionGrace == .seconds(86400))
         #expect(try settings(least + ["--collection-interval", "never"]).collectionInterval == nil)
         #expect(try settings(least + ["--collection-interval", "90m"]).collectionInterval == .seconds(5400))
+        #expect(all.metricsListen == nil)
+        #expect(
+            try settings(least + ["--metrics-listen", "[::]:9464"]).metricsListen == .tcp(host: "::", port: 9464))
         #expect(all.log == LogSettings(level: .info, format: .text))
         #expect(all.store == StoreSettings(location: .directory(path: "/shared")))
     }
@@ -98,7 +101,7 @@ import Testing
             .collectionInterval: "1h", .collectionGrace: "2h", .storeLocation: "s3://abc", .storeEndpoint: "http://h:1",
             .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",
-            .storeParallelRequests: "3", .logLevel: "debug", .logFormat: "json",
+            .storeParallelRequests: "3", .metricsListen: "10.0.0.1:9", .logLevel: "debug", .logFormat: "json",
         ]
         #expect(Set(example.keys) == Set(Setting.allCases))
         for setting in Setting.allCases {

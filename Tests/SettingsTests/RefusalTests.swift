@@ -144,6 +144,9 @@ import Testing
         (["--collection-interval", "30s"], "option --collection-interval: '30s' is not what is needed"),
         (["--collection-grace", "never"], "option --collection-grace: 'never' is not what is needed"),
         (["--agent-address", "node"], "option --agent-address cannot be used"),
+        (["--metrics-listen", "9464"], "option --metrics-listen cannot be used"),
+        (["--metrics-listen", ":9464"], "0.0.0.0 or [::] stands for all addresses"),
+        (["--metrics-listen", "unix:///run/metrics.sock"], "is no TCP address"),
     ])
     func ofOtherOptions(arguments: [String], message: String) {
         let rest = arguments.contains("--endpoint") ? Array(least.suffix(2)) : least

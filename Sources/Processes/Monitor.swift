@@ -1,0 +1,84 @@
+import Errors
+import Logging
+import Metering
+import Monitoring
+import RPC
+import ServiceLifecycle
+import Settings
+import Synchronization
+
+/// What Prometheus and probes ask a process over HTTP: `/metrics`, `/healthz`, `/readyz`.
+public final class Monitor: Service {
+    public typealias Readiness = @Sendable () async throws -> Void
+
+    private let registry: PrometheusRegistry
+    /// From the beginning, as a start may take its time: a pool may have to be repaired, a store be slow to answer.
+    private let serving: Task<Void, Never>
+    private let readiness: ReadinessBox
+
+    private final class ReadinessBox: Sendable {
+        let examine = Mutex<Readiness?>(nil)
+    }
+
+    /// Takes the address, answers there, and measures, all from now on. Once in a process's life.
+    ///
+    /// - Throws: as `MonitoringServer.listen`.
+    static func start(
+        on address: RPCAddress, _ plugin: MetricDefinition.Plugin, logger: Logger
+    ) async throws -> Monitor {
+        guard case .tcp(let host, let port) = address else {
+            throw PerSSDError(
+                .invalidArgument, "metrics cannot be served at \(address)", remedy: "give --metrics-listen host:port")
+        }
+        let registry = PrometheusRegistry(Instruments.definitions(of: plugin))
+        let readiness = ReadinessBox()
+        let server = try await MonitoringServer.listen(
+            host: host, port: port,
+            paths: [
+                "/metrics": {
+                    MonitoringAnswer(
+                        status: 200, contentType: PrometheusRegistry.contentType, body: await registry.exposition())
+                },
+                "/healthz": { MonitoringAnswer(status: 200, text: "ok") },
+                "/readyz": { await answer(readiness.examine.withLock { $0 }) },
+            ], logger: logger)
+        registry.bootstrap()
+        registry.add { [Instruments.buildInfo.sample(1, version)] }
+        let bound = RPCAddress.tcp(host: host, port: server.port)
+        logger.info("metrics are served", metadata: ["endpoint": "\(bound)"])
+        return Monitor(registry, readiness, Task { await server.run() })
+    }
+
+    private init(_ registry: PrometheusRegistry, _ readiness: ReadinessBox, _ serving: Task<Void, Never>) {
+        (self.registry, self.readiness, self.serving) = (registry, readiness, serving)
+    }
+
+    /// - Parameters:
+    ///   - readiness: throws, with the reason, where the plugin cannot work.
+    ///   - measurements: looked up whenever the metrics are asked for.
+    func watch(_ readiness: @escaping Readiness, _ measurements: @escaping @Sendable () async -> [MetricSample]) {
+        self.readiness.examine.withLock { $0 = readiness }
+        registry.add(measurements)
+    }
+
+    /// Goes on to serve until the process is told to end.
+    public func run() async throws {
+        await cancelWhenGracefulShutdown { [serving] in
+            await withTaskCancellationHandler {
+                await serving.value
+            } onCancel: {
+                serving.cancel()
+            }
+        }
+    }
+
+    private static func answer(_ readiness: Readiness?) async -> MonitoringAnswer {
+        guard let readiness else { return MonitoringAnswer(status: 503, text: "the plugin is starting") }
+        do {
+            try await readiness()
+            return MonitoringAnswer(status: 200, text: "ready")
+        } catch {
+            return MonitoringAnswer(status: 503, text: PerSSDError(wrapping: error).description)
+        }
+    }
+}
