@@ -111,7 +111,8 @@ class VirtualNode:
     QUEUE_DEPTH = 64
 
     def _command(self):
-        # One processor: two wait for each other, for long where the machine has none to spare. Where the translated code of all tests has no room, all of it is thrown away and translated again.
+        # One processor: two wait for each other, for long where the machine has none to spare. Where the translated code of
+        # all tests has no room, all of it is thrown away and translated again.
         command = [
             "qemu-system-x86_64", "-name", self.name, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem",
             "-machine", "q35", "-smp", "1", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot",
