@@ -142,7 +142,7 @@ def test_the_controller(place, workplace):
     assert version == cluster.processes["controller"].identity.GetPluginInfo(csi.GetPluginInfoRequest()).vendor_version
     refused("INVALID_ARGUMENT", lambda: cluster.create(""))
     of_create["code"] = "INVALID_ARGUMENT"
-    assert controller.value("perssd_rpc_duration_seconds_count", **of_create) == 1
+    assert controller.wait(at_least(1), "perssd_rpc_duration_seconds_count", **of_create) == 1
     cluster.delete(volume)
     assert controller.wait(at_least(1), "perssd_rpc_duration_seconds_count", method="DeleteVolume", code="OK") == 1
     for metrics in (controller, node):
