@@ -17,7 +17,7 @@ fi
 swift build --build-tests --jobs "$jobs" || exit 1
 # The programs that are driven from outside are those that are installed. In a virtual node they need a fifth less time than
 # a debug build, too.
-for product in perssd perssd-controller perssd-node; do
+for product in perssd perssd-controller perssd-node pool-conformance; do
     swift build --configuration release --product "$product" --jobs "$jobs" || exit 1
 done
 PERSSD_BIN=$(swift build --configuration release --show-bin-path) || exit 1
