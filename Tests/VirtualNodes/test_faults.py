@@ -1,7 +1,6 @@
 """Kills, losses of power and drives that go away: what is committed stays, and nothing half is served."""
 
 import collections
-import concurrent.futures
 import os
 import time
 
@@ -60,7 +59,7 @@ class Traveller:
 class Crossing:
     """On each node, one volume arrives while another leaves; then each goes on to the other node.
 
-    The nodes do so side by side, as each is a machine of its own.
+    The nodes do so one after the other: side by side, their processors wait for each other, and it takes longer.
     """
 
     def __init__(self, cluster, name):
@@ -74,9 +73,8 @@ class Crossing:
         self.on_each_node(self.arrive)
 
     def on_each_node(self, work):
-        with concurrent.futures.ThreadPoolExecutor() as threads:
-            for done in [threads.submit(work, node) for node in self.cluster.nodes]:
-                done.result()
+        for node in self.cluster.nodes:
+            work(node)
 
     def arrive(self, node):
         self.here[node].publish(node)
