@@ -205,7 +205,7 @@ public final class LVMPool: VolumePool {
                 throw PerSSDError(.alreadyExists, "the pool '\(name)' has a local copy of '\(record.volume)' already")
             }
         }
-        return try await aloneAsListed { state in
+        return try await alone { state in
             try self.require(record.sizeBytes, for: record.volume, state)
             await self.makeRoom(state, for: record.sizeBytes)
             let copy = LVMNames.copy(record.volume)
