@@ -34,17 +34,15 @@ extension LocalVolumeWork {
         let sectors = await deviceSectors()
         let known = memory.withLock { memory -> (head: Head, newest: GenerationRecord?, unsaved: UInt64?)? in
             guard memory.copy?.state == .dirty, let head = memory.lastHead else { return nil }
-            return (head, memory.newest, memory.unsaved.bytes(at: sectors))
+            return (head, head.newest.flatMap { memory.known($0) }, memory.unsaved.bytes(at: sectors))
         }
         guard let (head, newest, unsaved) = known else { return nil }
-        guard let reference = head.newest else {
+        guard head.newest != nil else {
             return head.lease.map { RecoveryExposure(since: $0.since, unsavedBytes: unsaved) }
         }
-        guard let newest, newest.number == reference.number, newest.incarnation == reference.incarnation else {
-            return nil
+        return newest.map {
+            RecoveryExposure(generation: $0.number, since: $0.provenance.cutAt, unsavedBytes: unsaved)
         }
-        return RecoveryExposure(
-            generation: newest.number, since: newest.provenance.cutAt, unsavedBytes: unsaved)
     }
 
     /// Reads from the bucket what `exposure` needs and this process has not seen yet: the generation's record, which the next
@@ -69,8 +67,7 @@ extension LocalVolumeWork {
         let sectors = await deviceSectors()
         let needsReading = memory.withLock { memory in
             memory.unsaved.opened(at: sectors, isAhead: memory.wasAhead)
-            guard let newest = memory.lastHead?.newest else { return false }
-            return memory.newest?.number != newest.number || memory.newest?.incarnation != newest.incarnation
+            return memory.lastHead?.newest.map { memory.known($0) == nil } ?? false
         }
         // Nobody has to wait for it.
         if needsReading { Task { await learnRecoveryPoint() } }

@@ -60,6 +60,11 @@ final class LocalVolumeWork: VolumeWork {
         var newest: GenerationRecord?
         /// Who has used the volume since the last generation; nil where its file was not looked at yet.
         var uses: VolumeUses?
+
+        /// The record of a generation, where it is the one that is known.
+        func known(_ reference: GenerationReference) -> GenerationRecord? {
+            newest.flatMap { $0.number == reference.number && $0.incarnation == reference.incarnation ? $0 : nil }
+        }
     }
 
     /// - Parameter pool: where the local copy was found.
@@ -129,8 +134,7 @@ final class LocalVolumeWork: VolumeWork {
     /// A committed generation's record, read once.
     func record(of reference: GenerationReference?) async throws -> GenerationRecord? {
         guard let reference else { return nil }
-        let known = memory.withLock { $0.newest }
-        if let known, known.number == reference.number, known.incarnation == reference.incarnation { return known }
+        if let known = memory.withLock({ $0.known(reference) }) { return known }
         let record = try await environment.catalog.generation(reference)
         memory.withLock { $0.newest = record }
         return record
