@@ -39,7 +39,7 @@ test: dependencies-test ## Run every test (as root: it mounts file systems)
 
 test-nvme: dependencies-test ## Run the tests in virtual machines with NVMe drives (as root), a part of test
 	$(SWIFT_BUILD) --configuration release
-	PERSSD_BIN="$$(swift build --configuration release --show-bin-path)" .venv/bin/python -m pytest -q Tests/VirtualNodes
+	PERSSD_BIN="$$(swift build --configuration release --show-bin-path)" scripts/test-virtual-nodes.sh
 
 test-volume-groups: dependencies-test ## Try pools of logical volumes in full in a virtual machine: 8 minutes, no part of test
 	swift build --jobs $(JOBS)

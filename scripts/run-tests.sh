@@ -73,7 +73,7 @@ PYTHON
 }
 
 run_python_tests BlackBox .venv/bin/python -m pytest -q Tests/BlackBox
-run_python_tests VirtualNodes .venv/bin/python -m pytest -q --durations=15 Tests/VirtualNodes
+run_python_tests VirtualNodes scripts/test-virtual-nodes.sh
 
 if [ "$failed" != 0 ]; then
     # Once more, where it is seen: what failed is far above.

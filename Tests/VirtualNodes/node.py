@@ -108,7 +108,8 @@ class VirtualNode:
 
     def _command(self):
         # Two processors, as with one of them, and so one queue, QEMU 7.2 loses sight of commands: the kernel waits for them
-        # until it gives up the drive. Where the translated code of all tests has no room, all of it is thrown away and
+        # until it gives up the drive. All programs run on the first: the two would wait for each other, for long where the
+        # machine has no core to spare. Where the translated code of all tests has no room, all of it is thrown away and
         # translated again.
         command = [
             "qemu-system-x86_64", "-name", self.name, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem",
@@ -117,7 +118,7 @@ class VirtualNode:
             "-qmp", f"unix:{self.directory / 'monitor'},server=on,wait=off",
             "-kernel", str(self.kernel.image), "-initrd", str(self.kernel.initial_files),
             "-append", "console=ttyS0 panic=-1 loglevel=5 no_timer_check mitigations=off nokaslr net.ifnames=0 "
-                       f"hostname={self.name}",
+                       f"isolcpus=1 hostname={self.name}",
             "-fsdev", "local,id=machine,path=/,security_model=none,readonly=on,multidevs=remap",
             "-device", "virtio-9p-pci,fsdev=machine,mount_tag=machine",
             "-fsdev", f"local,id=shared,path={self.shared},security_model=none",
