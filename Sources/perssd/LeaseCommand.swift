@@ -8,7 +8,8 @@ import Units
 
 struct LeaseCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "lease", abstract: "Shows which node may write a volume, and takes the right away from it.",
+        commandName: "lease",
+        abstract: "Shows which nodes have a volume, to write or to read, and takes the right to write away.",
         discussion: """
             --revoke is for a node that will not come back, where nobody waits for it: no controller runs, or the volume's \
             nodeLossTimeout is too long. What the node has written since the newest generation does not become part of \
@@ -87,6 +88,8 @@ private struct LeaseState {
     /// Of the node that holds it; nil where it has none.
     let holder: NodeRecord?
     let branches: [GenerationRecord]
+    /// In the order of their nodes.
+    let readers: [ReaderRecord]
     let now: Date
 
     init(_ listing: VolumeListing, in catalog: Catalog) async throws {
@@ -97,6 +100,8 @@ private struct LeaseState {
         (self.head, self.record) = (head, record)
         if let lease = head.lease { holder = try await catalog.node(lease.holder) } else { holder = nil }
         branches = try await catalog.branches(of: head.volume, head.incarnation)
+        readers = try await catalog.readers(of: head.volume)
+            .filter { $0.incarnation == head.incarnation }.sorted { $0.node.description < $1.node.description }
         now = Date()
     }
 
@@ -125,6 +130,15 @@ private struct LeaseState {
                     "loss",
                     "what \(loss.node) wrote since \(newest) at epoch \(loss.epoch), open from "
                         + "\(Output.time(loss.openSince)) to \(Output.time(loss.revokedAt)) UTC, was given up"
+                ))
+        }
+        for reader in readers {
+            let by = reader.publication == nil ? "by the node itself" : "by a controller"
+            fields.append(
+                (
+                    "reader",
+                    "\(reader.node) reads generation \(reader.generation.number) since \(Output.time(reader.since)) UTC, "
+                        + "attached \(by)"
                 ))
         }
         for branch in branches {
@@ -192,6 +206,13 @@ private struct LeaseDescription: Encodable {
         var cutAt: Date
     }
 
+    struct Reader: Encodable {
+        var node: String
+        var generation: UInt64
+        var since: Date
+        var isAttached: Bool
+    }
+
     var volume: String
     var epoch: UInt64
     /// 0 where nothing has been staged out.
@@ -199,6 +220,8 @@ private struct LeaseDescription: Encodable {
     var lease: Lease?
     var loss: Loss?
     var branches: [Branch]
+    /// The nodes that have the volume to read, and what they read.
+    var readers: [Reader]
 
     init(_ state: LeaseState) {
         volume = state.record.volume.rawValue
@@ -218,6 +241,11 @@ private struct LeaseDescription: Encodable {
         }
         branches = state.branches.map {
             Branch(epoch: $0.epoch, node: $0.provenance.node.description, cutAt: $0.provenance.cutAt)
+        }
+        readers = state.readers.map {
+            Reader(
+                node: $0.node.description, generation: $0.generation.number, since: $0.since,
+                isAttached: $0.publication != nil)
         }
     }
 }

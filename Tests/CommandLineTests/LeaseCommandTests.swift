@@ -49,6 +49,33 @@ import Testing
         #expect((nodes[0]["pools"] as? [[String: Any]])?[0]["freeBytes"] as? Int == 60 << 30)
     }
 
+    @Test func readersAreShown() async throws {
+        let bucket = try await SampleBucket()
+        let catalog = Catalog(store: bucket.store)
+        let listing = try #require(try await catalog.allVolumes().first { $0.record.name == "pvc-one" })
+        for cluster in ["c", "d"] {
+            _ = try await catalog.beginReading(listing, by: NodeReference(cluster: cluster, node: "n2"), as: nil)
+        }
+        let text = try await Run.perssd(["lease", "pvc-one", "--store", bucket.url])
+        for cluster in ["c", "d"] {
+            #expect(text.output.contains("reader: \(cluster)/n2 reads generation 2 since "), "\(text.output)")
+        }
+        let json = try await Run.perssd(["lease", "pvc-one", "--json", "--store", bucket.url])
+        let report = try #require(json.json() as? [String: Any])
+        let readers = try #require(report["readers"] as? [[String: Any]])
+        #expect(readers.map { $0["node"] as? String } == ["c/n2", "d/n2"])
+        #expect(readers.map { $0["generation"] as? Int } == [2, 2])
+
+        let volumes = try await Run.perssd(["volumes", "--store", bucket.url])
+        let lines = volumes.output.split(separator: "\n").map { $0.split(separator: " ") }
+        #expect(lines[1].suffix(2) == ["free", "2"] && lines[2].suffix(2) == ["free", "-"], "\(volumes.output)")
+        let list = try await Run.perssd(["volumes", "--json", "--store", bucket.url])
+        let described = try #require(list.json() as? [[String: Any]])
+        #expect(
+            Dictionary(uniqueKeysWithValues: described.map { ($0["name"] as! String, $0["readers"] as? [String]) })
+                == ["pvc-one": ["c/n2", "d/n2"], "pvc-two": []])
+    }
+
     @Test func aLeaseIsShown() async throws {
         let bucket = try await SampleBucket()
         let free = try await Run.perssd(["lease", "pvc-one", "--store", bucket.url])

@@ -12,12 +12,12 @@ import Testing
         #expect(text.exitCode == 0)
         let lines = text.output.split(separator: "\n")
         #expect(lines.count == 3)
-        #expect(lines[0].split(separator: " ") == ["VOLUME", "ID", "SIZE", "GENERATION", "AGE", "LEASE"])
+        #expect(lines[0].split(separator: " ") == ["VOLUME", "ID", "SIZE", "GENERATION", "AGE", "LEASE", "READERS"])
         let first = lines[1].split(separator: " ")
         #expect(
             first.prefix(5) == ["default/data", Substring(bucket.volume.volume.rawValue), "24.0", "MiB", "2"]
-                && first.suffix(2) == ["s", "free"])
-        #expect(lines[2].hasPrefix("pvc-two ") && lines[2].split(separator: " ").suffix(3) == ["-", "-", "free"])
+                && first.suffix(3) == ["s", "free", "-"])
+        #expect(lines[2].hasPrefix("pvc-two ") && lines[2].split(separator: " ").suffix(4) == ["-", "-", "free", "-"])
 
         let json = try await Run.perssd(["volumes", "--json"], environment: ["PERSSD_STORE": bucket.url])
         let volumes = try #require(json.json() as? [[String: Any]])

@@ -184,25 +184,42 @@ extension Catalog {
         try await all(ReaderRecord.self, below: CatalogKey.readerFolder(volume, node))
     }
 
-    /// The nodes of a cluster that read some of these volumes, which are in the order of their ids. Takes a listing of the
-    /// readers between them, and reads none of the records.
+    /// The nodes of a cluster that read some of these volumes, which are in the order of their ids.
     public func readingNodes(of volumes: [VolumeID], cluster: String) async throws -> [VolumeID: [String]] {
+        // Where it is one volume, other clusters' readers need not be listed.
+        let folder = volumes.count == 1 ? CatalogKey.readerFolder(volumes[0], cluster: cluster) : nil
+        return try await readingNodes(of: volumes, below: folder).compactMapValues { nodes in
+            let names = nodes.filter { $0.cluster == cluster }.map(\.node)
+            return names.isEmpty ? nil : names
+        }
+    }
+
+    /// The nodes of all clusters that read some of these volumes, which are in the order of their ids.
+    public func readingNodes(of volumes: [VolumeID]) async throws -> [VolumeID: [NodeReference]] {
+        try await readingNodes(of: volumes, below: nil)
+    }
+
+    /// Takes a listing of the readers between the first and the last volume, and reads none of the records.
+    ///
+    /// - Parameter folder: nil for all.
+    private func readingNodes(
+        of volumes: [VolumeID], below folder: String?
+    ) async throws -> [VolumeID: [NodeReference]] {
         guard let first = volumes.first, let last = volumes.last else { return [:] }
-        // Where it is one volume, the others need not be listed.
-        let prefix = first == last ? CatalogKey.readerFolder(first, cluster: cluster) : CatalogKey.readers
-        var found: [VolumeID: Set<String>] = [:]
-        var after: ObjectKey? = first == last ? nil : try ObjectKey("\(CatalogKey.readers)\(first)")
+        let prefix = folder ?? CatalogKey.readers
+        var found: [VolumeID: Set<NodeReference>] = [:]
+        var after: ObjectKey? = folder != nil ? nil : try ObjectKey("\(CatalogKey.readers)\(first)")
         while true {
             let page = try await store.list(prefix: prefix, after: after, limit: 1000)
             for object in page {
                 let parts = object.key.path.split(separator: "/").map(String.init)
-                guard parts.count == 5, let id = VolumeID(parts[1]), parts[2] == cluster else { continue }
-                found[id, default: []].insert(parts[3])
+                guard parts.count == 5, let id = VolumeID(parts[1]) else { continue }
+                found[id, default: []].insert(try NodeReference(cluster: parts[2], node: parts[3]))
             }
             guard let end = page.last?.key, end.path < "\(CatalogKey.readers)\(last)0" else { break }
             after = end
         }
-        return found.mapValues { $0.sorted() }
+        return found.mapValues { nodes in nodes.sorted { $0.description < $1.description } }
     }
 
     /// Takes away the records of readers whose nodes are lost.
