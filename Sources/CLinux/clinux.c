@@ -126,6 +126,23 @@ int clinux_thaw(int descriptor) { return ioctl(descriptor, FITHAW, 0); }
 
 int clinux_sync_file_system(int descriptor) { return syncfs(descriptor); }
 
+/* As in xfs_fs.h, which comes with xfsprogs and not with the kernel's headers. */
+struct xfs_eof_blocks {
+    uint32_t version, flags, uid, gid, project, padding;
+    uint64_t least_file_size, reserved[12];
+};
+#define XFS_FREE_EOF_BLOCKS _IOR('X', 58, struct xfs_eof_blocks)
+#define XFS_EOF_BLOCKS_VERSION 1
+#define XFS_EOF_FLAG_LEAST_FILE_SIZE (1 << 4)
+
+int clinux_xfs_finish_deletions(int descriptor) {
+    /* The call is for space beyond the ends of files, and waits for deletions when it is through with that. No file is as
+     * large as this, so that is all it does. */
+    struct xfs_eof_blocks none = {
+        .version = XFS_EOF_BLOCKS_VERSION, .flags = XFS_EOF_FLAG_LEAST_FILE_SIZE, .least_file_size = INT64_MAX};
+    return ioctl(descriptor, XFS_FREE_EOF_BLOCKS, &none);
+}
+
 int clinux_trim(int descriptor, uint64_t *trimmed) {
     struct fstrim_range range = {.start = 0, .len = UINT64_MAX, .minlen = 0};
     int result = ioctl(descriptor, FITRIM, &range);

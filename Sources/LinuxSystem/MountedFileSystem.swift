@@ -37,6 +37,11 @@ public enum MountedFileSystem {
     public static func trim(_ mountPoint: FilePath) throws -> UInt64 {
         let root = try OpenFile(mountPoint, O_RDONLY | O_DIRECTORY)
         var bytes: UInt64 = 0
+        if try FileSystemStats(of: mountPoint).magic == FileSystemStats.xfsMagic {
+            try systemCall("finish deletions in the file system at \(mountPoint)") {
+                clinux_xfs_finish_deletions(root.descriptor)
+            }
+        }
         // ext4 has what was deleted back only once its journal says so.
         try systemCall("sync the file system at \(mountPoint)") { clinux_sync_file_system(root.descriptor) }
         do {

@@ -96,6 +96,8 @@ pid_t clinux_start_thaw_guard(int descriptor, int milliseconds, int *lifeline);
 int clinux_exit_status(pid_t process);
 /* syncfs(2): all of the file system that `descriptor` is on. */
 int clinux_sync_file_system(int descriptor);
+/* Waits until an xfs has the blocks of deleted files back, which since Linux 5.14 it takes in the background. */
+int clinux_xfs_finish_deletions(int descriptor);
 /* Discards what is free; `trimmed` becomes the number of bytes. */
 int clinux_trim(int descriptor, uint64_t *trimmed);
 
