@@ -164,6 +164,7 @@ extension LocalVolumeWork {
         do {
             listing = try await environment.catalog.volume(volume)
         } catch let error as PerSSDError where error.code == .notFound {
+            try await environment.home.requireSame(environment.catalog.store)
             environment.logger.warning(
                 "the volume was deleted after its lease had been revoked: its local copy goes",
                 metadata: ["volume": "\(volume)"])

@@ -8,6 +8,7 @@ import Persistence
 struct NodeEnvironment: Sendable {
     var node: NodeReference
     var catalog: Catalog
+    var home: HomeStore
     var pools: NodePools
     var publisher: Publisher
     var fileSystems: FileSystems

@@ -58,7 +58,8 @@ public final class NodePlugin: Sendable {
         }
         storeWatch = StoreWatch(location: catalog.store.location) { try await catalog.store.check() }
         var environment = NodeEnvironment(
-            node: node, catalog: catalog, pools: pools, publisher: publisher, fileSystems: FileSystems(),
+            node: node, catalog: catalog, home: HomeStore(file: publisher.stateDirectory.appending("store.json")),
+            pools: pools, publisher: publisher, fileSystems: FileSystems(),
             useFiles: VolumeUseFiles(directory: publisher.stateDirectory.appending("uses")), logger: logger,
             transfers: Permits(concurrentTransfers), makeRoom: { _, _ in }, poolChanged: { reporter.poolChanged() })
         let volumes = NodeVolumes(environment: environment)
@@ -77,8 +78,11 @@ public final class NodePlugin: Sendable {
     /// Takes up what an earlier process left, and tells the bucket of this node. To be called once, before serving.
     ///
     /// - Parameter agent: where the controller reaches this node; nil for nowhere.
+    /// - Throws: `failedPrecondition` where local copies hold work that belongs to another store.
     public func start(agent: NodeRecord.Agent? = nil) async throws {
         let found = try await environment.recover()
+        let dirty = found.map(\.copy.record).filter { $0.use != .ephemeral && $0.state == .dirty }
+        try await environment.home.settle(on: catalog.store, dirty: dirty.map(\.volume))
         try await ephemerals.recover(found.filter { $0.copy.record.use == .ephemeral })
         try await volumes.recover(found.filter { $0.copy.record.use != .ephemeral })
         await reporter.announce(agent)

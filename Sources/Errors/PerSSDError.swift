@@ -23,6 +23,8 @@ public struct PerSSDError: Error, Sendable {
         case resourceExhausted
         /// An outside party (store, device, tool) does not answer or fails in passing; a retry may succeed.
         case unavailable
+        /// The bucket, or the directory, that everything is in is not there. Says nothing of what was named in it.
+        case storeMissing
         /// Who we are is not known to the outside party: wrong or missing credentials.
         case unauthenticated
         /// The outside party knows us and says no.

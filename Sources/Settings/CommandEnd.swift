@@ -22,7 +22,7 @@ public enum ExitMeaning: Int32, Sendable, CaseIterable {
         self =
             switch error.code {
             case .invalidArgument: .usage
-            case .notFound: .notFound
+            case .notFound, .storeMissing: .notFound
             case .corrupt, .unsupported: .corrupt
             case .unavailable, .unauthenticated, .permissionDenied: .storeUnusable
             case .cancelled: .interrupted

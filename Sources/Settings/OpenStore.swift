@@ -3,7 +3,7 @@ import Persistence
 
 /// Opens the store that the settings name; nothing is asked of it yet.
 ///
-/// - Throws: `invalidArgument`, `failedPrecondition` or `notFound` where the settings do not fit the machine.
+/// - Throws: `invalidArgument`, `failedPrecondition` or `storeMissing` where the settings do not fit the machine.
 public func openStore(_ settings: StoreSettings) async throws -> any ObjectStore {
     switch settings.location {
     case .s3(let bucket, let prefix):

@@ -2,13 +2,14 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import time
 
 import pytest
 
-from cluster import Cluster, MIB, csi, loops_below, mount
+from cluster import Cluster, MIB, csi, loops_below, mount, refused
 
 
 def stats(cluster, volume, node="node-a", pod="pod"):
@@ -129,7 +130,42 @@ def test_a_bucket_that_is_away_for_a_while(place, workplace):
     assert "the bucket cannot be used since 20" in message and str(bucket) in message
     away.rename(bucket)
     wait_until_well(cluster, volume)
+    bucket.rename(away)
+    # NOT_FOUND would say that the volume is gone.
+    message = refused("UNAVAILABLE", lambda: cluster.node("node-a").NodeUnpublishVolume(
+        csi.NodeUnpublishVolumeRequest(volume_id=volume.volume_id, target_path=cluster.target("node-a", "pod")),
+        timeout=20))
+    assert "there is no directory" in message
+    away.rename(bucket)
     cluster.unpublish(volume, "node-a")
+
+
+def test_in_another_bucket_nothing_passes_for_deleted(place, workplace):
+    bucket = pathlib.Path(tempfile.mkdtemp(prefix="bucket-", dir=workplace))
+    cluster = place(bucket)
+    volume = cluster.create("mislaid")
+    path = cluster.publish(volume, "node-a")
+    (path / "file").write_text("in no generation yet")
+    # The plugin is started again where the bucket has been replaced by an empty one, and the volume is nowhere to be seen.
+    cluster.processes["node-a"].kill()
+    away = bucket.with_name(bucket.name + "-away")
+    bucket.rename(away)
+    bucket.mkdir()
+    with pytest.raises(RuntimeError, match="is another store, with the id"):
+        cluster.restart("node-a")
+    assert (path / "file").read_text() == "in no generation yet"
+    shutil.rmtree(bucket)
+    away.rename(bucket)
+    cluster.restart("node-a")
+    cluster.unpublish(volume, "node-a")
+    path = cluster.publish(volume, "node-a")
+    assert (path / "file").read_text() == "in no generation yet"
+    cluster.unpublish(volume, "node-a")
+    # With all of it committed, another bucket may come.
+    cluster.processes["node-a"].kill()
+    bucket.rename(away)
+    bucket.mkdir()
+    cluster.restart("node-a")
 
 
 def test_a_bucket_that_is_full(mounted, place):

@@ -13,7 +13,7 @@ import Testing
             .outOfRange: .outOfRange, .resourceExhausted: .resourceExhausted, .unavailable: .unavailable,
             .unauthenticated: .unavailable, .permissionDenied: .permissionDenied, .corrupt: .dataLoss,
             .unsupported: .failedPrecondition, .cancelled: .cancelled, .deadlineExceeded: .deadlineExceeded,
-            .internal: .internal,
+            .internal: .internal, .storeMissing: .unavailable,
         ]
         #expect(expected.count == PerSSDError.Code.allCases.count)
         for code in PerSSDError.Code.allCases {

@@ -39,8 +39,8 @@ import Testing
 
     @Test func aMissingBucketIsNotAnEmptyOne() async throws {
         let store = try await S3Store(configuration(on: SeaweedFS.shared(), bucket: "no-such-bucket"))
-        await expectRefusal(.notFound, "create the bucket 'no-such-bucket'", store)
-        await expectError(.notFound) { try await store.remove(key("a")) }
+        await expectRefusal(.storeMissing, "create the bucket 'no-such-bucket'", store)
+        await expectError(.storeMissing) { try await store.remove(key("a")) }
     }
 
     @Test func aServerThatIsNotThereIsUnavailable() async throws {

@@ -26,8 +26,8 @@ import Testing
     @Test func whatIsNoDirectoryIsRefused() async throws {
         let directory = try TemporaryDirectory()
         try Data().write(to: URL(fileURLWithPath: directory + "file"))
-        #expect(await code { try await DirectoryStore.open(directory: directory + "missing") } == .notFound)
-        #expect(await code { try await DirectoryStore.open(directory: directory + "file") } == .notFound)
+        #expect(await code { try await DirectoryStore.open(directory: directory + "missing") } == .storeMissing)
+        #expect(await code { try await DirectoryStore.open(directory: directory + "file") } == .storeMissing)
         #expect(await code { try await DirectoryStore.open(directory: "relative/path") } == .invalidArgument)
         #expect(await code { try await DirectoryStore.open(directory: "/tmp/a\0b") } == .invalidArgument)
     }
@@ -66,7 +66,7 @@ import Testing
         let store = try await DirectoryStore.open(directory: path)
         _ = try await store.write("a", [1], condition: .absent)
         try FileManager.default.moveItem(atPath: path, toPath: directory + "away")
-        #expect(await code { try await store.read("a") } == .notFound)
+        #expect(await code { try await store.read("a") } == .storeMissing)
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
         #expect(await code { try await store.read("a") } == .unavailable)
         #expect(await code { try await store.write("b", [1], condition: .absent) } == .unavailable)

@@ -61,7 +61,8 @@ extension RPCStatus.Code {
         case .resourceExhausted: self = .resourceExhausted
         // UNAUTHENTICATED would blame the caller's secrets. The credentials that are wrong here are the plugin's own,
         // towards the bucket: the operator replaces them, and the orchestrator's retry succeeds.
-        case .unavailable, .unauthenticated: self = .unavailable
+        // NOT_FOUND would say that the volume is gone.
+        case .unavailable, .unauthenticated, .storeMissing: self = .unavailable
         case .permissionDenied: self = .permissionDenied
         case .corrupt: self = .dataLoss
         // UNIMPLEMENTED would say that the call as such is missing, and some orchestrators then never make it again.

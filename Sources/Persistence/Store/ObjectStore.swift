@@ -5,7 +5,7 @@ import Foundation
 ///
 /// All methods throw `PerSSDError`. Codes that every store uses alike: `conflict` (a condition did not hold), `unavailable`
 /// (worth a retry later; the store has retried already), `unauthenticated`, `permissionDenied`, `resourceExhausted` (full),
-/// `notFound` (the bucket or directory itself is missing), `corrupt` (bytes arrived that are not what the store sent).
+/// `storeMissing` (the bucket or directory itself is missing), `corrupt` (bytes arrived that are not what the store sent).
 public protocol ObjectStore: Sendable {
     /// For people and logs, without secrets: "s3://bucket/prefix at http://host:8333", "file:///shared/directory".
     var location: String { get }

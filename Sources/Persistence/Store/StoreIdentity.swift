@@ -38,7 +38,10 @@ public struct StoreIdentity: Record, Equatable {
         }
     }
 
-    private static func load(from store: any ObjectStore) async throws -> StoreIdentity? {
+    /// The store's identity; nil where it has none.
+    ///
+    /// - Throws: as `establish`.
+    public static func load(from store: any ObjectStore) async throws -> StoreIdentity? {
         guard let object = try await store.read(key) else { return nil }
         let identity = try StoreIdentity(decoding: object.bytes, from: key)
         guard [UInt8](hex: identity.id)?.count == 16 else {

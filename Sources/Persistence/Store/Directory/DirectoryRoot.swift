@@ -33,7 +33,7 @@ final class DirectoryRoot: Sendable {
 
     /// Takes the directory as a store: an empty one becomes one.
     ///
-    /// - Throws: `notFound` where there is no directory, `failedPrecondition` where it holds something else or its file
+    /// - Throws: `storeMissing` where there is no directory, `failedPrecondition` where it holds something else or its file
     ///   system cannot be a store, `unsupported` for a layout of a later version.
     func adopt() throws {
         let root = try openPath()
@@ -82,7 +82,7 @@ final class DirectoryRoot: Sendable {
             switch errno {
             case ENOENT, ENOTDIR:
                 throw PerSSDError(
-                    .notFound, "there is no directory \(path)",
+                    .storeMissing, "there is no directory \(path)",
                     remedy: "mount the shared file system there, or make the directory")
             default: throw fileError(errno, "cannot open \(path)")
             }

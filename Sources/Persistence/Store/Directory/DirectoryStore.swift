@@ -25,7 +25,7 @@ public final class DirectoryStore: ObjectStore {
     /// Takes the directory as a store. An empty one is made a store; one that holds other things is refused.
     ///
     /// - Parameter location: `file:///directory`.
-    /// - Throws: `invalidArgument` for a location that is no absolute path, `notFound` where there is no directory,
+    /// - Throws: `invalidArgument` for a location that is no absolute path, `storeMissing` where there is no directory,
     ///   `failedPrecondition` where it cannot be a store, `unsupported` where a later version made it.
     public static func open(location: String) async throws -> DirectoryStore {
         try await open(directory: directory(ofLocation: location))

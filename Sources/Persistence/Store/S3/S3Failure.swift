@@ -96,7 +96,7 @@ extension S3Failure {
         let bucket = configuration.bucket
         switch code {
         case "NoSuchBucket":
-            return (.notFound, "create the bucket '\(bucket)' at \(configuration.endpoint), or correct its name")
+            return (.storeMissing, "create the bucket '\(bucket)' at \(configuration.endpoint), or correct its name")
         case "InvalidAccessKeyId", "InvalidClientTokenId":
             return (.unauthenticated, "the server does not know the access key: give one that is valid there")
         case "SignatureDoesNotMatch":
