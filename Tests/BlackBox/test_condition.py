@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cluster import Cluster, MIB, csi, loops_below, mount, refused
+from cluster import Cluster, MIB, csi, loops_below, mount, patiently, refused
 
 
 def stats(cluster, volume, node="node-a", pod="pod"):
@@ -166,6 +166,29 @@ def test_in_another_bucket_nothing_passes_for_deleted(place, workplace):
     bucket.rename(away)
     bucket.mkdir()
     cluster.restart("node-a")
+
+
+def test_a_deleted_volume_goes_from_its_node_if_the_bucket_is_the_one_it_was_in(place, workplace):
+    bucket = pathlib.Path(tempfile.mkdtemp(prefix="bucket-", dir=workplace))
+    cluster = place(bucket)
+    volume = cluster.create("given-up")
+    path = cluster.publish(volume, "node-a")
+    (path / "file").write_text("in no generation")
+    cluster.perssd("lease", volume.volume_id, "--revoke", "--yes")
+    cluster.detach(volume, "node-a")
+    cluster.delete(volume)
+    # As if it had not been deleted, and the bucket emptied.
+    identity = (bucket / "perssd.json").rename(bucket.with_name(bucket.name + "-identity"))
+    request = csi.NodeUnpublishVolumeRequest(volume_id=volume.volume_id, target_path=str(path))
+    # The first try knows nothing of it yet.
+    refused("NOT_FOUND", lambda: cluster.node("node-a").NodeUnpublishVolume(request, timeout=60))
+    message = refused("UNAVAILABLE", lambda: cluster.node("node-a").NodeUnpublishVolume(request, timeout=60))
+    assert "is not the store any more" in message
+    images = cluster.directory / "node-a" / "pool"
+    assert list(images.rglob(f"*{volume.volume_id}*"))
+    identity.rename(bucket / "perssd.json")
+    patiently(lambda: cluster.node("node-a").NodeUnpublishVolume(request, timeout=60))
+    assert not list(images.rglob(f"*{volume.volume_id}*"))
 
 
 def test_a_bucket_that_is_full(mounted, place):
