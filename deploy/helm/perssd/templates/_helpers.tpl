@@ -54,7 +54,7 @@ store:
   credentialsDirectory: /etc/perssd/credentials
   {{- end }}
 metrics:
-  listen: {{ ternary "[::]" "0.0.0.0" .Values.node.ipv6 }}:{{ .Values.metrics.port }}
+  listen: {{ printf "%s:%d" (ternary "[::]" "0.0.0.0" .Values.node.ipv6) (int .Values.metrics.port) | quote }}
 log:
   level: {{ .Values.log.level }}
   format: {{ .Values.log.format }}
@@ -69,8 +69,8 @@ collection:
 
 {{- define "perssd.nodeConfiguration" -}}
 {{ include "perssd.configuration" . }}
-stateDirectory: {{ .Values.node.stateDirectory }}
-targetDirectory: {{ .Values.node.kubeletDirectory }}
+stateDirectory: {{ .Values.node.stateDirectory | quote }}
+targetDirectory: {{ .Values.node.kubeletDirectory | quote }}
 maximumVolumes: {{ int .Values.node.maximumVolumes }}
 pools:
   {{- toYaml .Values.node.pools | nindent 2 }}
