@@ -118,6 +118,7 @@ test | bench-nvme)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${test_packages[@]}"
     install_requirements
     scripts/fetch-test-kernel.sh
+    [[ $1 != test ]] || scripts/fetch-deploy-tools.sh
     ;;
 bench)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${bench_packages[@]}"

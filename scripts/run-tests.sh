@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the package and runs all tests: those of the modules, those that drive the processes from outside, and those that
-# do so in virtual machines with NVMe drives.
+# Builds the package and runs all tests: those of the modules, those of the manifests, those that drive the processes from
+# outside, and those that do so in virtual machines with NVMe drives.
 # The last line is the sum: "N passed, M failed". Ends with a status other than 0 where anything failed, or did not run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -72,6 +72,7 @@ PYTHON
     failed=$((failed + ${counts#* }))
 }
 
+run_python_tests Deploy .venv/bin/python -m pytest -q Tests/Deploy
 run_python_tests BlackBox .venv/bin/python -m pytest -q Tests/BlackBox
 run_python_tests VirtualNodes scripts/test-virtual-nodes.sh
 
@@ -79,7 +80,7 @@ if [ "$failed" != 0 ]; then
     # Once more, where it is seen: what failed is far above.
     echo "failed:"
     grep -hE -A 3 '^✘ Test .* recorded an issue|^✘ Test case .* recorded an issue' "$output/swift" | cut -c 1-1000
-    grep -hE '^(FAILED|ERROR) ' "$output/BlackBox" "$output/VirtualNodes" | cut -c 1-1000
+    grep -hE '^(FAILED|ERROR) ' "$output/Deploy" "$output/BlackBox" "$output/VirtualNodes" | cut -c 1-1000
 fi
 if [ "$broken" != 0 ] && [ "$failed" = 0 ]; then
     # A runner that died counts as one failure, so that the sum never looks clean.

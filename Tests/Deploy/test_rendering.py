@@ -1,0 +1,157 @@
+"""What is rendered is valid, hangs together, and says the same in both ways of installing."""
+
+import warnings
+
+import kubernetes_validate
+import pytest
+
+from manifests import (
+    CHART, EXAMPLES, HELM, KUSTOMIZE, VARIANTS, container, containers, objects, of_kind, pod, rendered, run, template, the)
+
+# Custom resources: kubernetes_validate knows Kubernetes' own kinds only. Their definitions (external-snapshotter v8.6.0) have, besides
+# what every object has, these fields on top, all text but `parameters`.
+CUSTOM = {
+    "VolumeSnapshotClass": "snapshot.storage.k8s.io/v1",
+    "VolumeGroupSnapshotClass": "groupsnapshot.storage.k8s.io/v1",
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_chart_lints(example):
+    run(HELM, "lint", "--strict", CHART, "--values", EXAMPLES[example])
+
+
+# The oldest that the chart allows, the one that it is for, and the newest that is known.
+@pytest.mark.parametrize("version", ["1.34", "1.36", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_objects_are_what_kubernetes_knows(variant, version):
+    assert rendered(variant)
+    for document in rendered(variant):
+        if document["kind"] in CUSTOM:
+            assert document["apiVersion"] == CUSTOM[document["kind"]]
+            assert set(document) <= {"apiVersion", "kind", "metadata", "driver", "deletionPolicy", "parameters"}
+            assert document["deletionPolicy"] in ("Delete", "Retain")
+            continue
+        with warnings.catch_warnings():
+            # Another version's schema in place of the one that is asked for.
+            warnings.simplefilter("error")
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_and_namespaces(variant):
+    names = [(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in rendered(variant)]
+    assert len(set(names)) == len(names)
+    cluster_wide = {"CSIDriver", "ClusterRole", "ClusterRoleBinding", "StorageClass", "VolumeAttributesClass", "Namespace",
+                    *CUSTOM}
+    for kind, namespace, name in names:
+        assert namespace == (None if kind in cluster_wide else "perssd-system"), (kind, name)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_referred_to_is_there(variant):
+    there = {(d["kind"], d["metadata"]["name"]) for d in rendered(variant)}
+    # What the installation expects to find, as the values say.
+    there |= {("ConfigMap", "our-authorities")}
+    if variant in ("minimal", "kustomize/base"):
+        there |= {("Secret", "perssd-bucket")}
+    for workload in of_kind(variant, "Deployment", "DaemonSet"):
+        spec = pod(workload)
+        assert ("ServiceAccount", spec["serviceAccountName"]) in there
+        volumes = {}
+        for volume in spec["volumes"]:
+            volumes[volume["name"]] = volume
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in there
+            if "secret" in volume:
+                assert ("Secret", volume["secret"]["secretName"]) in there
+        mounted = {mount["name"] for one in spec["containers"] for mount in one["volumeMounts"]}
+        assert mounted == set(volumes)
+        labels = workload["spec"]["template"]["metadata"]["labels"].items()
+        assert workload["spec"]["selector"]["matchLabels"].items() <= labels
+    for binding in of_kind(variant, "RoleBinding", "ClusterRoleBinding"):
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) in there
+        for subject in binding["subjects"]:
+            assert (subject["kind"], subject["name"]) in there and subject["namespace"] == "perssd-system"
+    selected = [policy["spec"].get("podSelector") or policy["spec"]["selector"]
+                for policy in of_kind(variant, "NetworkPolicy", "PodDisruptionBudget")]
+    pods = [w["spec"]["template"]["metadata"]["labels"].items() for w in of_kind(variant, "Deployment", "DaemonSet")]
+    for selector in selected:
+        assert any(selector["matchLabels"].items() <= labels for labels in pods), selector
+
+
+def test_the_kustomize_base_is_what_the_chart_renders():
+    fresh = run(KUSTOMIZE / "render.sh", "--stdout", cwd=KUSTOMIZE).stdout
+    assert (KUSTOMIZE / "base" / "perssd.yaml").read_text() == fresh, "run deploy/kustomize/render.sh"
+    # And that says the same as helm installs, but for the labels by which helm knows its own.
+    installed = objects(template("--values", KUSTOMIZE / "base" / "values.yaml").stdout)
+
+    def without_helm(value):
+        if isinstance(value, dict):
+            return {key: without_helm(item) for key, item in value.items()
+                    if key not in ("helm.sh/chart", "app.kubernetes.io/managed-by")}
+        return [without_helm(item) for item in value] if isinstance(value, list) else value
+
+    assert objects(fresh) == without_helm(installed)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_privilege_but_the_node_plugins(variant):
+    for workload, one in containers(variant):
+        context = one["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        if one["name"] == "perssd-node":
+            assert context["privileged"] is True
+            assert "Bidirectional" in {mount.get("mountPropagation") for mount in one["volumeMounts"]}
+            continue
+        assert context == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        # Kubernetes refuses it elsewhere.
+        assert {mount.get("mountPropagation") for mount in one["volumeMounts"]} == {None}
+        for mount in one["volumeMounts"]:
+            (volume,) = [volume for volume in pod(workload)["volumes"] if volume["name"] == mount["name"]]
+            assert "hostPath" not in volume or mount["name"] in ("socket", "registration")
+    for workload in of_kind(variant, "Deployment", "DaemonSet"):
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod(workload))
+    controller = pod(the(variant, "Deployment"))["securityContext"]
+    assert controller.get("runAsNonRoot") is (None if variant == "shared-directory" else True)
+    tokens = {a["metadata"]["name"]: a["automountServiceAccountToken"] for a in of_kind(variant, "ServiceAccount")}
+    assert tokens == {"perssd-controller": True, "perssd-node": False}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_probes_and_ports(variant):
+    for workload, name in ((the(variant, "Deployment"), "controller"), (the(variant, "DaemonSet"), "node")):
+        plugin = container(variant, f"perssd-{name}")
+        sidecar = next(c for c in pod(workload)["containers"] if c["name"] == "livenessprobe")
+        assert f"--http-endpoint=:{plugin['livenessProbe']['httpGet']['port']}" in sidecar["args"]
+        assert plugin["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        assert plugin["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+        # Whoever asks waits longer than the one who is asked.
+        assert plugin["livenessProbe"]["timeoutSeconds"] > 8 and "--probe-timeout=8s" in sidecar["args"]
+    ports = {port["name"]: port["containerPort"] for port in container(variant, "perssd-node")["ports"]}
+    for policy in of_kind(variant, "NetworkPolicy"):
+        allowed = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        assert (ports["agent"] in allowed) is policy["metadata"]["name"].endswith("node")
+        assert allowed <= set(ports.values())
+
+
+def test_a_change_of_the_settings_restarts_what_reads_them_and_no_more():
+    def checksums(*arguments):
+        documents = objects(template("--values", EXAMPLES["minimal"], *arguments).stdout)
+        return {d["kind"]: d["spec"]["template"]["metadata"]["annotations"]["checksum/configuration"]
+                for d in documents if d["kind"] in ("Deployment", "DaemonSet")}
+
+    before = checksums()
+    pools = checksums("--set", "node.pools[0].name=default,node.pools[0].directory=/other")
+    assert pools["Deployment"] == before["Deployment"] and pools["DaemonSet"] != before["DaemonSet"]
+    collection = checksums("--set", "collection.interval=12h")
+    assert collection["Deployment"] != before["Deployment"] and collection["DaemonSet"] == before["DaemonSet"]
+
+
+def test_kubelet_in_another_directory():
+    plugin = container("shared-directory", "perssd-node")
+    kubelet = "/var/lib/k0s/kubelet"
+    paths = {mount["name"]: mount["mountPath"] for mount in plugin["volumeMounts"]}
+    assert paths["pods"] == f"{kubelet}/pods" and paths["pool-0"] == "/scratch/perssd"
+    assert "/var/lib/kubelet" not in str(rendered("shared-directory"))
