@@ -1,10 +1,13 @@
 """Group snapshots on real drives: what each kind of pool can hold still."""
 
+import concurrent.futures
 import json
 import re
 import subprocess
 import sys
 import time
+
+import grpc
 
 from cluster import MIB, csi, mount, patiently, refused, until_ready
 from pools import ThinPools
@@ -86,6 +89,20 @@ def number_in(cluster, group, volume, options):
         subprocess.run(["umount", place], check=True)
 
 
+def kill_while_it_holds(cluster, volumes):
+    """Kills the plugin while all of the volumes stand still, and at most one is cut."""
+    plugin, node = cluster.processes["newer"], cluster.nodes["newer"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        call = pool.submit(make, cluster, "all", volumes)
+        deadline = time.monotonic() + 60
+        # One guard for each, and they hold for seconds.
+        while len(node.run("pgrep", "-x", "perssd-thaw", check=False).text.split()) < len(volumes):
+            assert time.monotonic() < deadline and not call.done()
+            time.sleep(0.02)
+        plugin.kill()
+        assert isinstance(call.exception(), grpc.RpcError)
+
+
 def test_thin_volumes_that_are_written_are_cut_at_one_moment(newer_node):
     """Where the kernel can freeze what is frozen: Linux 6.8 or later."""
     cluster, node = newer_node, newer_node.nodes["newer"]
@@ -97,21 +114,27 @@ def test_thin_volumes_that_are_written_are_cut_at_one_moment(newer_node):
         # The last one to be written: what is before it may be one ahead.
         return int(node.read(places[-1] / "number"))
 
+    def goes_on():
+        reached, deadline = written(), time.monotonic() + 30
+        while written() < reached + 3:
+            assert time.monotonic() < deadline and node.status(writer) is None
+            time.sleep(0.1)
+
     writer = node.start([sys.executable, "-c", WRITER, *(str(place / "number") for place in places)], "writer.log", {})
     try:
         deadline = time.monotonic() + 30
         while node.run("test", "-s", places[-1] / "number", check=False).status != 0 or written() < 3:
             assert time.monotonic() < deadline and node.status(writer) is None
             time.sleep(0.1)
+        kill_while_it_holds(cluster, list(volumes.values()))
+        goes_on()
+        cluster.start_node("newer")
+
         before = written()
         # Answered when all are cut.
         patiently(lambda: make(cluster, "all", list(volumes.values())))
         after = written()
-        # They go on.
-        deadline = time.monotonic() + 30
-        while written() < after + 3:
-            assert time.monotonic() < deadline and node.status(writer) is None
-            time.sleep(0.1)
+        goes_on()
     finally:
         node.signal(writer, 9)
     held = [int(number) for number in re.findall(r"frozenMilliseconds=(\d+)", cluster.processes["newer"].text())]
