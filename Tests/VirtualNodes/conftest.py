@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -103,18 +104,17 @@ def thin_pools(request, pools):
 @pytest.fixture
 def newer_node(request, binaries, workplace, seaweedfs):
     """A cluster with thin pools on one node alone, which boots for this test with a kernel that freezes what is frozen."""
-    directory = workplace / "newer"
-    directory.mkdir()
-    node = VirtualNode("newer", directory / "newer", Kernel(directory, NEWER), [
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="newer-", dir=workplace))
+    node = VirtualNode("newer", directory / "node", Kernel(directory, NEWER), [
         Drive("system", 640 * MIB), *(Drive(f"thin-{n}", 1024 * MIB) for n in range(4))])
     cluster = ThinPools(binaries, workplace, seaweedfs, {node.name: node})
     try:
         cluster.bring_up()
         yield cluster
         after_test(request, cluster)
-        cluster.__exit__()
     finally:
         node.kill()
+        cluster.__exit__()
 
 
 def after_test(request, cluster):
