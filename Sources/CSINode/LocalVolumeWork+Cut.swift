@@ -86,7 +86,9 @@ extension LocalVolumeWork {
         }
         // Others may stand still already; and before they did, this was done.
         if held == nil { await trim() }
-        guard !pool.cutsFreeze else { return try await makeCut(held, for: .checkpoint) }
+        // A pool that freezes by itself is done sooner; but it thaws each volume as soon as that one is cut.
+        let waitsForOthers = held.map { !$0.isAlone } ?? false
+        guard waitsForOthers || !pool.cutsFreeze else { return try await makeCut(held, for: .checkpoint) }
         let (made, time) = try await publisher.whileFrozen(volume.rawValue) {
             try await makeCut(held, for: .checkpoint)
         }

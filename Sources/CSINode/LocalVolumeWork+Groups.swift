@@ -45,14 +45,7 @@ extension LocalVolumeWork {
         }
         try requireInstantCuts()
         guard !cut.isAlone else { return }
-        let pool = try self.pool
-        guard !pool.cutsFreeze else {
-            throw PerSSDError(
-                .failedPrecondition,
-                "pool \(pool.name) (\(pool.location)) holds a volume for its own cut only, so the volumes of a group cannot "
-                    + "be cut at one moment while pods write them",
-                remedy: "unpublish all of the group's volumes but one, or use pools of images on XFS or btrfs")
-        }
+        try pool.requireFrozenCuts()
         guard try await environment.publisher.stagedPath(of: volume.rawValue) != nil else {
             throw PerSSDError(
                 .failedPrecondition,
@@ -63,6 +56,7 @@ extension LocalVolumeWork {
 
     /// Does before what would take long while others stand still.
     func easeFreezing() async throws {
+        try await pool.prepareCut(volume.rawValue)
         guard try await environment.publisher.stagedPath(of: volume.rawValue) != nil else { return }
         await trim()
         try await environment.publisher.sync(volume.rawValue)

@@ -2,6 +2,7 @@ import DeviceTestSupport
 import Errors
 import Foundation
 import LinuxSystem
+import LocalVolumes
 import Persistence
 import Synchronization
 import SystemPackage
@@ -40,11 +41,14 @@ import Testing
         }
     }
 
-    private func with(_ fileSystems: [String?], _ body: (Fixture) async throws -> Void) async throws {
+    private func with(
+        _ fileSystems: [String?], wrapping: (ImagePool) -> any VolumePool = { $0 },
+        _ body: (Fixture) async throws -> Void
+    ) async throws {
         try await Scratch.with { scratch in
             let harness = try await NodeHarness()
             let xfs = try scratch.makeFileSystem("xfs", "xfs", size: 1 << 30)
-            let node = try await harness.node("a", pool: xfs.appending("pool"))
+            let node = try await harness.node("a", pool: xfs.appending("pool"), wrapping: wrapping)
             var fixture = Fixture(harness: harness, node: node, volumes: [], paths: [])
             for (index, fileSystem) in fileSystems.enumerated() {
                 let volume = try await harness.volume("pvc-\(index)")
@@ -169,6 +173,44 @@ import Testing
             #expect(await fixture.failure(.prepare, late)?.code == .aborted)
             #expect(await fixture.failure(.hold, late)?.code == .aborted)
             try await fixture.harness.catalog.abandonGroup(late)
+        }
+    }
+
+    /// As a volume group does, where the kernel can freeze what is frozen.
+    @Test func whatThePoolWouldFreezeForItsOwnCutOnlyIsFrozenForTheGroup() async throws {
+        let calls = PoolCalls()
+        try await with(["ext4", "ext4"], wrapping: { SelfFreezingPool($0, calls) }) { fixture in
+            let group = try await fixture.begin()
+            try await fixture.take(.prepare, group)
+            #expect(calls.taken == ["prepare", "prepare"])
+            try await fixture.take(.hold, group)
+            #expect(calls.taken == ["cut of frozen", "cut of frozen"])
+            let writers = fixture.paths.map { write($0 + "/during") }
+            try await Task.sleep(for: .seconds(1))
+            #expect(writers.allSatisfy { !$0.isSet })
+            try await fixture.take(.release, group)
+            for writer in writers { #expect(try await becomes(writer, within: 20)) }
+            _ = try await fixture.harness.catalog.completeGroup(group, cutAt: Date())
+            _ = calls.taken
+            // With nobody to wait for, the pool is done sooner.
+            let alone = try #require(
+                try await fixture.harness.catalog.beginGroup(name: "alone", of: [fixture.volumes[0].volume]).begun)
+            for step in [GroupCutStep.prepare, .hold, .release] { try await fixture.take(step, alone) }
+            #expect(calls.taken == ["prepare", "cut"])
+        }
+    }
+
+    @Test func whatThePoolCannotCutFrozenIsRefused() async throws {
+        let why = PerSSDError(.failedPrecondition, "the kernel is too old")
+        try await with(["ext4", "ext4"], wrapping: { SelfFreezingPool($0, PoolCalls(), refusal: why) }) { fixture in
+            let group = try await fixture.begin()
+            for step in [GroupCutStep.prepare, .hold] {
+                let error = await fixture.failure(step, group)
+                #expect(error?.code == .failedPrecondition)
+                #expect(error?.description.contains("too old") == true, "\(String(describing: error))")
+            }
+            for path in fixture.paths { #expect(try await becomes(write(path + "/after"), within: 20)) }
+            try await fixture.harness.catalog.abandonGroup(group)
         }
     }
 

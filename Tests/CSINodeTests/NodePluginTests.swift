@@ -40,18 +40,20 @@ final class NodeHarness: Sendable {
     /// - Parameters:
     ///   - pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
     ///   - more: names of further pools.
+    ///   - wrapping: what the plugin gets for a pool.
     func node(
         _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64? = 4 << 30, more: [String] = [],
-        watchInterval: Duration = .seconds(3600)
+        watchInterval: Duration = .seconds(3600), wrapping: (ImagePool) -> any VolumePool = { $0 }
     ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
         try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
         var pools: [any VolumePool] = []
         for pool in ["default"] + more {
             pools.append(
-                try await ImagePool.open(
-                    name: pool, directory: directoryOfPool ?? FilePath(directory + "\(name)/pool-\(pool)"),
-                    options: ImagePool.Options(size: poolSize), logger: logger))
+                wrapping(
+                    try await ImagePool.open(
+                        name: pool, directory: directoryOfPool ?? FilePath(directory + "\(name)/pool-\(pool)"),
+                        options: ImagePool.Options(size: poolSize), logger: logger)))
         }
         let publisher = try await Publisher(stateDirectory: FilePath(directory + "\(name)/state"), logger: logger)
         let plugin = try NodePlugin(

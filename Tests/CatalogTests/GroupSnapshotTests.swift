@@ -59,6 +59,24 @@ import Testing
             try await catalog.volume(clone.volume).head.newest == members.first { $0.volume == volumes[0] }?.generation)
     }
 
+    @Test func aHistoryNamesItsSnapshotsWhenItIsMade() async throws {
+        let volumes = try await volumes("a", "b")
+        let listing = try await catalog.volume(volumes[0])
+        let newest = try #require(listing.head.newest)
+        func named() async throws -> [SnapshotID] {
+            let marks = try await catalog.marks(of: listing, on: [newest])
+            #expect(marks.problems.isEmpty)
+            return (marks.snapshots[newest] ?? []).map(\.snapshot)
+        }
+        let begun = try await begin(volumes)
+        #expect(snapshotKeys.count == 2)
+        #expect(try await named().isEmpty)
+        let alone = try await catalog.createSnapshot(name: "alone", of: volumes[0])
+        #expect(try await named() == [alone.snapshot])
+        let made = try await catalog.completeGroup(begun, cutAt: start)
+        #expect(try await Set(named()) == [alone.snapshot, made.members[0].snapshot])
+    }
+
     @Test func aNameIsForOneSetOfVolumes() async throws {
         let volumes = try await volumes("a", "b", "c")
         let begun = try await begin(Array(volumes.prefix(2)))

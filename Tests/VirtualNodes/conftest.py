@@ -5,13 +5,14 @@ import pathlib
 import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "BlackBox"))
 
 from fixtures import binaries, seaweedfs, workplace  # noqa: E402, F401
-from kernel import Kernel  # noqa: E402
+from kernel import NEWER, Kernel  # noqa: E402
 from node import Drive, VirtualNode, boot_all  # noqa: E402
 from pools import ImagePools, ThinPools  # noqa: E402
 
@@ -98,6 +99,22 @@ def thin_pools(request, pools):
     pools[ThinPools.KIND].bring_up()
     yield pools[ThinPools.KIND]
     after_test(request, pools[ThinPools.KIND])
+
+
+@pytest.fixture
+def newer_node(request, binaries, workplace, seaweedfs):
+    """A cluster with thin pools on one node alone, which boots for this test with a kernel that freezes what is frozen."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="newer-", dir=workplace))
+    node = VirtualNode("newer", directory / "node", Kernel(directory, NEWER), [
+        Drive("system", 640 * MIB), *(Drive(f"thin-{n}", 1024 * MIB) for n in range(4))])
+    cluster = ThinPools(binaries, workplace, seaweedfs, {node.name: node})
+    try:
+        cluster.bring_up()
+        yield cluster
+        after_test(request, cluster)
+    finally:
+        node.kill()
+        cluster.__exit__()
 
 
 def after_test(request, cluster):

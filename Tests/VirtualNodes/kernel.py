@@ -1,5 +1,6 @@
-"""Debian's kernel for the virtual nodes, and the first files in their memory."""
+"""Debian's kernels for the virtual nodes, and the first files in their memory."""
 
+import lzma
 import pathlib
 import shlex
 import shutil
@@ -12,10 +13,14 @@ GUEST = pathlib.Path(__file__).resolve().parent / "guest"
 EARLY_MODULES = ["virtio_pci", "virtio_net", "9pnet_virtio", "9p", "overlay"]
 
 
+# What is fetched: the kernel of Debian 12, and that of Debian 13.
+OWN, NEWER = "test-kernel", "newer-test-kernel"
+
+
 class Kernel:
-    def __init__(self, directory):
+    def __init__(self, directory, fetched=OWN):
         """Makes the initial file system below a directory."""
-        unpacked = ROOT / ".build" / "test-kernel"
+        unpacked = ROOT / ".build" / fetched
         images = sorted(unpacked.glob("boot/vmlinuz-*"))
         if len(images) != 1:
             raise RuntimeError(f"no kernel in {unpacked}: run scripts/install-dependencies.sh test")
@@ -34,9 +39,13 @@ class Kernel:
             f"guest={shlex.quote(str(GUEST))}\nmodules={shlex.quote(str(self.modules))}\n")
         order = []
         for module in self._early_modules():
-            if module.name not in order:
-                shutil.copy(module, directory / "modules")
-                order.append(module.name)
+            name = module.name.removesuffix(".xz")
+            if name not in order:
+                contents = module.read_bytes()
+                # The node's first program loads no module that is compressed.
+                (directory / "modules" / name).write_bytes(
+                    lzma.decompress(contents) if name != module.name else contents)
+                order.append(name)
         (directory / "modules" / "order").write_text("".join(f"{name}\n" for name in order))
         names = "\n".join(str(path.relative_to(directory)) for path in sorted(directory.rglob("*")))
         with open(self.initial_files, "wb") as archive:

@@ -15,7 +15,8 @@ public protocol VolumePool: Sendable {
     /// been staged out.
     var cutsAreInstant: Bool { get }
 
-    /// Whether `cut` freezes a mounted file system by itself, and must not be called while it is frozen.
+    /// Whether `cut` freezes a mounted file system by itself, for no longer than it has to. What somebody else has frozen it
+    /// cuts only where `requireFrozenCuts` says so.
     var cutsFreeze: Bool { get }
 
     func usage() async throws -> PoolUsage
@@ -53,6 +54,14 @@ public protocol VolumePool: Sendable {
     /// Lets the device go; fine where it is not attached, `failedPrecondition` where it is mounted or open.
     func detach(_ volume: String) async throws
 
+    /// That `cut` may be called of what is frozen, so that several volumes stand still until the last of them is cut.
+    ///
+    /// - Throws: `failedPrecondition`, with why not, and what to do.
+    func requireFrozenCuts() throws
+
+    /// Does before what the next `cut` would do else while the volume, and others, stand still.
+    func prepareCut(_ volume: String) async throws
+
     /// Cuts an unchanging picture of the copy as it is now. The file system on it is unmounted, or frozen until this
     /// returns (see `cutsFreeze`). Where cuts are not instant, the copy itself is the picture, and has to stay unwritten
     /// until the cut is kept or discarded.
@@ -87,6 +96,10 @@ public protocol VolumePool: Sendable {
 
 extension VolumePool {
     public var cutsFreeze: Bool { false }
+
+    public func requireFrozenCuts() throws {}
+
+    public func prepareCut(_ volume: String) async throws {}
 
     public func allocatedRanges(of cut: Cut) async throws -> [Range<UInt64>]? { nil }
 

@@ -44,7 +44,9 @@ extension Catalog {
         }
         guard !history.isEmpty else { return marks }
         let snapshots = try await usable { try await all(SnapshotRecord.self, below: CatalogKey.snapshots) }
-        marks.snapshots = group(snapshots) { $0.deletedAt == nil ? $0.generation : nil }
+        let naming = snapshots.filter { $0.deletedAt == nil && $0.generation.map(wanted.contains) == true }
+        // A group that was never made has none, whatever its try has left.
+        marks.snapshots = group(try await usable { try await visible(naming) }, \.generation)
         for volume in Set(history.map(\.volume)).union([listing.record.volume]) {
             let labels = try await usable { try await pins(of: volume) }
             marks.pins.merge(group(labels, \.generation)) { $0 + $1 }

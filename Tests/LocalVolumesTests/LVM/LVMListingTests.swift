@@ -22,12 +22,13 @@ import Testing
             """
     }
 
-    private static func runner() -> FakeRunner {
-        let rows = [
-            row("perssd", LVMTags.thinPool, type: "thin-pool", id: ""),
-            row(LVMNames.copy("a"), LVMTags.encode(.copy(record)), type: "thin", id: "1"),
-            row("cut", LVMTags.encode(.cut(volume: "a")), type: "thin", id: "2"),
-        ]
+    /// A group with one copy, of volume "a".
+    static func runner(hasCut: Bool = true) -> FakeRunner {
+        let rows =
+            [
+                row("perssd", LVMTags.thinPool, type: "thin-pool", id: ""),
+                row(LVMNames.copy("a"), LVMTags.encode(.copy(record)), type: "thin", id: "1"),
+            ] + (hasCut ? [row("cut", LVMTags.encode(.cut(volume: "a")), type: "thin", id: "2")] : [])
         let groups =
             #"{"report":[{"vg":[{"vg_name":"g", "vg_tags":"perssd,perssd.format=1,perssd.pool=p", "#
             + #""vg_extent_size":"4194304", "vg_missing_pv_count":"0"}]}]}"#

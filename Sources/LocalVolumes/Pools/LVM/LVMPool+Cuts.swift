@@ -4,8 +4,22 @@ import LinuxSystem
 import SystemPackage
 
 extension LVMPool {
+    /// Makes room now, for all that are to be cut together. Of LVM's commands only the one that makes the snapshot is left then.
+    public func prepareCut(_ volume: String) async throws {
+        _ = try record(of: volume)
+        try await alone { state in
+            guard state.cuts[volume] == nil else { return }
+            let bytes = self.prepared.union([volume]).reduce(0) { $0 + (state.copies[$1]?.volume.mappedBytes ?? 0) }
+            await self.makeRoom(state, for: bytes)
+            self.note(volume, isPrepared: true)
+        }
+    }
+
     public func cut(_ volume: String) async throws -> Cut {
         _ = try record(of: volume)
+        let isPrepared = prepared.contains(volume) && !mayHaveCut(volume)
+        note(volume, isPrepared: false)
+        if isPrepared { return try await aloneWithoutLook { try await self.makeCut(volume) } }
         return try await alone { state in
             guard let copy = state.copies[volume] else { throw self.missing(volume) }
             guard state.cuts[volume] == nil else {
@@ -13,10 +27,14 @@ extension LVMPool {
                     .failedPrecondition, "'\(volume)' has a cut already", remedy: "keep or discard that one first")
             }
             await self.makeRoom(state, for: copy.volume.mappedBytes)
-            self.note(cutOf: volume, isThere: true)
-            let snapshot = try await self.snapshot(of: copy, as: .cut(volume: volume))
-            return Cut(volume: volume, path: try await self.activate(snapshot), isIndependent: true)
+            return try await self.makeCut(volume)
         }
+    }
+
+    private func makeCut(_ volume: String) async throws -> Cut {
+        note(cutOf: volume, isThere: true)
+        let snapshot = try await snapshot(of: volume, as: .cut(volume: volume))
+        return Cut(volume: volume, path: try await activate(snapshot), isIndependent: true)
     }
 
     public func pendingCut(_ volume: String) async throws -> Cut? {
@@ -37,16 +55,16 @@ extension LVMPool {
     }
 
     /// A read-only snapshot that bears its tags from the start.
-    private func snapshot(of copy: ThinPoolState.Copy, as meaning: LVMTags.Meaning) async throws -> String {
-        let name = LVMNames.snapshot(copy.record.volume)
+    private func snapshot(of volume: String, as meaning: LVMTags.Meaning) async throws -> String {
+        let (copy, name) = (LVMNames.copy(volume), LVMNames.snapshot(volume))
         try await BlockingPool.shared.run {
             // What is in the page cache of the device itself; LVM sees to the file system's.
-            if let device = try self.device(of: copy.volume.name) { try BlockDevice.flush(device) }
+            if let device = try self.device(of: copy) { try BlockDevice.flush(device) }
         }
         try await change(
             "lvcreate",
             ["--yes", "--snapshot", "--setactivationskip", "n", "--permission", "r"]
-                + Self.adding(LVMTags.encode(meaning)) + ["--name", name, "\(group)/\(copy.volume.name)"])
+                + Self.adding(LVMTags.encode(meaning)) + ["--name", name, "\(group)/\(copy)"])
         return name
     }
 
@@ -77,7 +95,7 @@ extension LVMPool {
         try await alone { state in
             guard let copy = state.copies[volume] else { throw self.missing(volume) }
             await self.makeRoom(state, for: copy.volume.mappedBytes)
-            let name = try await self.snapshot(of: copy, as: .base(volume: volume, generation: generation))
+            let name = try await self.snapshot(of: volume, as: .base(volume: volume, generation: generation))
             await self.discard((state.bases[volume] ?? []).map(\.volume))
             await self.deactivate(name)
         }

@@ -10,11 +10,12 @@ extension LVMPool {
     /// Takes the volume group for this process; makes it, and the thin pool in it, where it is missing and may be made.
     /// `recover` comes next.
     ///
+    /// - Parameter kernel: what runs here; nil to ask it.
     /// - Throws: `failedPrecondition` where another process uses the pool, the group is not ours, a drive may not be used, or
     ///   tools are missing; `notFound` where the group or a drive is not there.
     public static func open(
         name: String, options: Options, lockDirectory: FilePath = "/run/lock",
-        runner: any CommandRunner = SubprocessRunner(), logger: Logger
+        runner: any CommandRunner = SubprocessRunner(), kernel: KernelRelease? = nil, logger: Logger
     ) async throws -> LVMPool {
         do {
             guard options.overcommit >= 1, options.overcommit <= 100 else {
@@ -32,7 +33,8 @@ extension LVMPool {
             let builder = PoolBuilder(name: name, options: options, tools: tools, logger: logger)
             let group = try await builder.findOrMake()
             return LVMPool(
-                name: name, options: options, tools: tools, extentBytes: group.extentBytes, lock: lock, logger: logger)
+                name: name, options: options, tools: tools, extentBytes: group.extentBytes,
+                kernel: kernel ?? (try? .current()), lock: lock, logger: logger)
         } catch {
             throw PerSSDError(wrapping: error, during: "could not open the pool '\(name)'")
         }

@@ -52,6 +52,8 @@ public final class LVMPool: VolumePool {
     let logger: Logger
     /// Of the volume group, in bytes; what a volume's size has to be a multiple of.
     let extentBytes: UInt64
+    /// nil where it says nothing that is known.
+    private let kernel: KernelRelease?
     private let fileLock: FileLock
     private let lock = AsyncLock()
     private let books = Mutex(Books())
@@ -62,6 +64,8 @@ public final class LVMPool: VolumePool {
         /// The volumes that may have a cut, so that a start asks LVM about no others.
         var cut: Set<String> = []
         var damaged: [String: PerSSDError] = [:]
+        /// The volumes whose next cut needs no look at what there is, and since when.
+        var prepared: [String: ContinuousClock.Instant] = [:]
         /// What there was at the time, while no command of this pool has changed it.
         var listing: (state: ThinPoolState, time: ContinuousClock.Instant)?
     }
@@ -70,12 +74,23 @@ public final class LVMPool: VolumePool {
     /// follows from it, and nobody else changes what is the pool's.
     private static let listingLifetime: Duration = .seconds(5)
 
-    init(name: String, options: Options, tools: LVMTools, extentBytes: UInt64, lock: FileLock, logger: Logger) {
+    /// Cuts that were prepared come at once, or somebody has given them up.
+    private static let preparationLifetime: Duration = .seconds(60)
+
+    /// From here on a file system that is frozen can be frozen once more, as device-mapper does with what is mounted on what it
+    /// suspends. Before, that is refused, and LVM's snapshot of what is frozen with it.
+    private static let nestingFreezes = KernelRelease(6, 8)
+
+    init(
+        name: String, options: Options, tools: LVMTools, extentBytes: UInt64, kernel: KernelRelease?, lock: FileLock,
+        logger: Logger
+    ) {
         self.name = name
         group = options.volumeGroup
         self.options = options
         self.tools = tools
         self.extentBytes = extentBytes
+        self.kernel = kernel
         fileLock = lock
         self.logger = logger
     }
@@ -84,6 +99,17 @@ public final class LVMPool: VolumePool {
     public var cutsAreInstant: Bool { true }
     /// Device-mapper freezes what is mounted while it makes a snapshot.
     public var cutsFreeze: Bool { true }
+
+    public func requireFrozenCuts() throws {
+        if let kernel, kernel >= Self.nestingFreezes { return }
+        let found = kernel.map { "Linux \($0)" } ?? "a kernel that does not tell its version"
+        throw PerSSDError(
+            .failedPrecondition,
+            "pool \(name) (\(location)) holds a volume for its own cut only, on \(found), so the volumes of a group "
+                + "cannot be cut at one moment while pods write them",
+            remedy: "run Linux \(Self.nestingFreezes) or later on the node, unpublish all of the group's volumes but "
+                + "one, or use pools of images on XFS or btrfs")
+    }
 
     /// Copies that `recover` found and could not make sense of.
     public var damagedCopies: [DamagedCopy] {
@@ -110,6 +136,11 @@ public final class LVMPool: VolumePool {
                 throw error
             }
         }
+    }
+
+    /// The same for what needs to know nothing of what is there.
+    func aloneWithoutLook<Value: Sendable>(_ body: @Sendable () async throws -> Value) async throws -> Value {
+        try await lock.run(body)
     }
 
     private func state() async throws -> ThinPoolState {
@@ -357,6 +388,19 @@ public final class LVMPool: VolumePool {
         books.withLock { books in
             if isThere { books.cut.insert(volume) } else { books.cut.remove(volume) }
         }
+    }
+
+    /// The volumes whose next cut has been prepared, some seconds ago at the most.
+    var prepared: Set<String> {
+        books.withLock { books in
+            books.prepared = books.prepared.filter { .now - $0.value < Self.preparationLifetime }
+            return Set(books.prepared.keys)
+        }
+    }
+
+    /// - Parameter isPrepared: whether the next cut of the volume needs no look at what there is.
+    func note(_ volume: String, isPrepared: Bool) {
+        books.withLock { $0.prepared[volume] = isPrepared ? .now : nil }
     }
 
     func missing(_ volume: String) -> PerSSDError {
