@@ -17,11 +17,11 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme bench-snapshots clean dependencies-build dependencies-demo dependencies-test \
+.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme bench-snapshots image-root image-oci test-image-root clean dependencies-build dependencies-demo dependencies-test \
 	dependencies-bench
 
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo
 	@echo 'make demo STORE=s3 DATA=/some/tree   stages out to SeaweedFS, and copies that tree'
 
@@ -59,6 +59,15 @@ bench-nvme: ## Measure fio through a published volume in a virtual machine (as r
 bench-snapshots: dependencies-test ## Measure lists of 10,000 volumes and snapshots, and deltas (as root: docs/benchmarks.md)
 	swift build --jobs $(JOBS)
 	.venv/bin/python -m pytest -q -s Tests/BlackBox/speed_of_snapshots.py
+
+image-root: dependencies-build ## Make the image's root file system without a container engine (as root: deploy/image)
+	JOBS=$(JOBS) scripts/make-image-root.sh
+
+image-oci: image-root ## The same, and an OCI archive of it, for ctr images import
+	/usr/bin/python3 scripts/make-image-oci.py .build/image/perssd-root.tar .build/image/perssd-oci.tar
+
+test-image-root: dependencies-test image-root ## The same, and move volumes between plugins that run in it (as root)
+	.venv/bin/python -m pytest -q Tests/Deploy/processes_in_image_root.py
 
 lint: ## Check the format of all Swift code
 	swift format lint --strict --recursive Package.swift Sources Tests
