@@ -22,11 +22,14 @@ from servers import SeaweedFS  # noqa: E402
 TAR = pathlib.Path(os.environ.get("PERSSD_IMAGE_ROOT", ROOT / ".build" / "image" / "perssd-root.tar"))
 # As the image's USER says.
 USER = "65532:65532"
-# A container has its own /proc, /sys and /dev; a node plugin's are the host's. The namespace goes with the process, and the
-# mounts with it.
+# As a pod with readOnlyRootFilesystem has it: only where volumes are mounted can be written. The namespace goes with the
+# process, and the mounts with it. A node plugin's /dev is the host's.
 ENTER = """set -e
 root=$1 user=$2
 shift 2
+mount --bind "$root" "$root"
+for place in run var/lib/perssd; do mount --bind "$root/$place" "$root/$place"; done
+mount -o remount,bind,ro "$root"
 for place in proc sys dev; do mount --rbind /$place "$root/$place"; done
 cd /
 exec chroot --userspec="$user" "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin "$@"
@@ -104,6 +107,8 @@ def test_a_controller_runs_as_nobody_in_particular_and_ends_in_order(image):
         assert controller.identity.Probe(csi.ProbeRequest(), timeout=10).ready.value
         info = controller.identity.GetPluginInfo(csi.GetPluginInfoRequest(), timeout=10)
         assert info.name == "csi.perssd.io"
+        with pytest.raises(OSError, match="Read-only"):
+            pathlib.Path(f"/proc/{controller.process.pid}/root/tmp/some").write_text("")
         assert not controller.controller.ListVolumes(csi.ListVolumesRequest(), timeout=10).entries
         assert controller.stop() == 0, controller.text()
         assert not (cluster.directory / "controller.sock").exists()
