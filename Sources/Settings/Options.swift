@@ -175,7 +175,7 @@ public struct ServiceOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Where to answer /metrics, /healthz and /readyz over HTTP: host:port (default: nowhere).",
+            "Where to answer /metrics, /healthz and /readyz over HTTP: an IP address and a port (default: nowhere).",
             discussion: "Environment: PERSSD_METRICS_LISTEN.", valueName: "address"))
     var metricsListen: String?
 
