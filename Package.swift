@@ -111,7 +111,7 @@ let package = Package(
             "Processes",
             [
                 "CSI", "RPC", "Persistence", "Settings", "Metering", "Monitoring", "Errors", argumentParser, lifecycle,
-                logging,
+                unixSignals, logging,
             ]),
         .executableTarget(
             name: "perssd-controller",

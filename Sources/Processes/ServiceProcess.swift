@@ -21,9 +21,10 @@ public struct ServiceProcess: Sendable {
         _ name: String, _ plugin: MetricDefinition.Plugin, _ options: ServiceOptions
     ) async throws -> ServiceProcess {
         let settings = try options.settings()
-        settings.log.bootstrap()
+        let threshold = settings.log.bootstrap()
         var logger = Logger(label: name)
         logger[metadataKey: "node"] = "\(settings.nodeID)"
+        await LogLevelSignals(threshold: threshold, logger: logger, options: options).follow()
         logger.info(
             "starting",
             metadata: [
