@@ -103,7 +103,9 @@ let package = Package(
                 "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Metering", "Units", "Errors",
                 "Blocking", logging,
             ]),
-        module("CSIController", ["Agents", "CSI", "CSIRules", "RPC", "Persistence", "Units", "Errors", logging]),
+        module(
+            "CSIController",
+            ["Agents", "CSI", "CSIRules", "RPC", "Persistence", "Metering", "Units", "Errors", logging]),
         module("Settings", ["Persistence", "RPC", "Metering", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.

@@ -52,7 +52,9 @@ public struct ServiceProcess: Sendable {
         _ services: [any Service], readiness: @escaping @Sendable () async throws -> Void,
         measurements: @escaping @Sendable () async -> [MetricSample] = { [] }
     ) async throws {
-        monitor?.watch(readiness, measurements)
+        monitor?.watch(readiness) { [store] in
+            [Instruments.storeRetries.sample(Double(store.statistics.retries))] + (await measurements())
+        }
         // First, and so the last to end: an orderly end can be watched, too.
         let services = (monitor.map { [$0] } ?? []) + services
         let configurations = services.map {
