@@ -351,6 +351,7 @@ def test_clients_that_misbehave_harm_nobody(place, workplace):
     (":9090", 2, "the host is empty; 0.0.0.0 or [::] stands for all addresses"),
     ("127.0.0.1:http", 2, '"http" is not a port number'),
     ("unix:///run/metrics.sock", 2, "is no TCP address (give host:port)"),
+    ("localhost:9090", 2, "cannot serve metrics at localhost:9090: it is no IP address"),
     ("192.0.2.1:9090", 2, "cannot serve metrics at 192.0.2.1:9090: Cannot assign requested address"),
     ("TAKEN", 1, "Address already in use (choose another address with --metrics-listen"),
 ])

@@ -102,7 +102,7 @@ import Testing
     }
 
     @Test func whoTakesNoAnswerIsCutOff() async throws {
-        let much = String(repeating: "m", count: 64 << 20)
+        let much = String(repeating: "m", count: 32 << 20)
         try await serving(["/a": { MonitoringAnswer(isWell: true, text: much) }]) {
             $0.connectionTime = .milliseconds(500)
         } body: { port in
