@@ -16,7 +16,7 @@ let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-s
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
-// Its sockets only; see Sources/Monitoring/MonitoringServer.swift.
+let flyingFox = Target.Dependency.product(name: "FlyingFox", package: "FlyingFox")
 let flyingSocks = Target.Dependency.product(name: "FlyingSocks", package: "FlyingFox")
 let xmlCoder = Target.Dependency.product(name: "XMLCoder", package: "XMLCoder")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
@@ -81,7 +81,7 @@ let package = Package(
         module("RPC", ["CGRPC", "Errors", "Blocking"]),
         module("Ext4", ["CExt2FS", "Errors"]),
         module("Metering", [coreMetrics]),
-        module("Monitoring", ["Blocking", "Errors", flyingSocks, logging]),
+        module("Monitoring", ["CLinux", "Errors", flyingFox, flyingSocks, logging]),
 
         // What PerSSD is.
         module("CSI", ["CCSI", "CProtobufC", "RPC", "Errors"]),
@@ -103,7 +103,9 @@ let package = Package(
                 "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Metering", "Units", "Errors",
                 "Blocking", logging,
             ]),
-        module("CSIController", ["Agents", "CSI", "CSIRules", "RPC", "Persistence", "Units", "Errors", logging]),
+        module(
+            "CSIController",
+            ["Agents", "CSI", "CSIRules", "RPC", "Persistence", "Metering", "Units", "Errors", logging]),
         module("Settings", ["Persistence", "RPC", "Metering", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
@@ -111,7 +113,7 @@ let package = Package(
             "Processes",
             [
                 "CSI", "RPC", "Persistence", "Settings", "Metering", "Monitoring", "Errors", argumentParser, lifecycle,
-                logging,
+                unixSignals, logging,
             ]),
         .executableTarget(
             name: "perssd-controller",

@@ -19,6 +19,8 @@ build_packages=(
 python_packages=(python3 python3-venv)
 test_packages=(
     curl openssl attr acl procps zstd
+    # Its promtool checks metrics and alert rules. Where systemd runs, the package starts a server on port 9090, too.
+    prometheus
     protobuf-compiler libprotobuf-dev protobuf-c-compiler
     ceph-common ceph-base ceph-mon ceph-osd radosgw
     # Virtual nodes with NVMe drives.

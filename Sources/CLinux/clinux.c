@@ -6,11 +6,14 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -181,4 +184,22 @@ int clinux_extents(int descriptor, uint64_t start, struct clinux_extent *extents
 
 int clinux_rename_new(const char *from, const char *to) {
     return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
+
+uint64_t clinux_socket_cookie(int socket) {
+    uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+    return getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
+/* TCP_LISTEN of <netinet/tcp.h>, which does not go with <linux/tcp.h>. */
+enum { LISTENING = 10 };
+
+int64_t clinux_tcp_received(int socket) {
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return -1;
+    if (info.tcpi_state != LISTENING) return (int64_t)info.tcpi_bytes_received;
+    errno = ENOTCONN;
+    return -1;
 }

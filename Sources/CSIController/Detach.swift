@@ -1,6 +1,7 @@
 import Errors
 import Foundation
 import Logging
+import Metering
 import Persistence
 import Units
 
@@ -89,6 +90,7 @@ struct Detach {
         guard isRevoking, let loss = after.loss else {
             return Waiting(holderIsAlive: true, error: aborted(head.value, lease, record, now, silence))
         }
+        Instruments.leasesRevoked.add()
         report(loss, silence)
         return nil
     }

@@ -193,6 +193,7 @@ extension LocalVolumeWork {
                     node: environment.node, cutAt: cutAt, stagedOutAt: environment.catalog.time, uses: uses))
             try await environment.catalog.writeBranch(branch, wrote: staged.packs, base: base)
             Instruments.stageOutDuration.observe(.now - start, .branch, .committed)
+            Instruments.branches.add()
         } catch {
             try? await pool.discard(cut)
             throw error

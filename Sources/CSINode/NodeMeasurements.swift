@@ -1,4 +1,5 @@
 import Foundation
+import LocalVolumes
 import Metering
 import Persistence
 
@@ -55,6 +56,10 @@ extension NodePlugin {
             samples.append(Instruments.poolSizeBytes.sample(Double(pool.totalBytes), pool.name))
             samples.append(Instruments.poolFreeBytes.sample(Double(pool.freeBytes), pool.name))
             samples.append(Instruments.poolEvictableBytes.sample(Double(pool.evictableBytes), pool.name))
+        }
+        let states = await volumes.copyStates()
+        for state in CopyRecord.State.allCases {
+            samples.append(Instruments.localCopies.sample(Double(states[state] ?? 0), state.rawValue))
         }
         let now = catalog.time
         for (id, exposure) in await volumes.exposures() {

@@ -3,6 +3,7 @@ import Foundation
 import LinuxSystem
 import LocalVolumes
 import Logging
+import Metering
 import Persistence
 import SystemPackage
 import Units
@@ -121,6 +122,13 @@ actor NodeVolumes {
         var found: [VolumeID: RecoveryExposure] = [:]
         for (id, entry) in volumes { found[id] = await entry.work.exposure() }
         return found
+    }
+
+    /// How many local copies there are in each state.
+    func copyStates() -> [CopyRecord.State: Int] {
+        volumes.values.reduce(into: [:]) { counts, entry in
+            if let state = entry.work.copy?.state { counts[state, default: 0] += 1 }
+        }
     }
 
     /// Reads what `exposures` does not know yet.
@@ -290,6 +298,7 @@ actor NodeVolumes {
             throw error
         }
         volumes[id] = nil
+        Instruments.evictions.add()
         environment.logger.info("evicted a clean local copy", metadata: ["volume": "\(id)", "pool": "\(pool.name)"])
         return true
     }

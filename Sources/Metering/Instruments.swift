@@ -12,6 +12,8 @@ public enum Instruments {
     public static let storeRequestDuration = duration(
         "perssd_store_request_duration_seconds", "How long requests to the object store took, with their retries.",
         buckets: fast, labels: ["operation"], of: all)
+    public static let storeRetries = counter(
+        "perssd_store_retries_total", "Attempts at requests to the object store that were not the first.", of: all)
     public static let storeSentBytes = counter(
         "perssd_store_sent_bytes_total", "Bytes of objects sent to the store.", of: all)
     public static let storeReceivedBytes = counter(
@@ -38,6 +40,8 @@ public enum Instruments {
         "perssd_checkpoints_total", "Checkpoints that came due, by how they ended.", labels: ["outcome"])
     public static let cutFreeze = duration(
         "perssd_cut_freeze_seconds", "How long writers stood still for a cut of a published volume.", buckets: fast)
+    public static let branches = counter(
+        "perssd_branches_total", "Branches that the node put into the bucket, as it had lost a lease.")
     public static let restoreDuration = duration(
         "perssd_restore_duration_seconds", "How long restores of local copies took, by how they ended.",
         buckets: long, labels: ["outcome"])
@@ -49,8 +53,19 @@ public enum Instruments {
         "perssd_publishes_total", "Volumes brought to their first pod on the node, by what that took.",
         labels: ["source"])
 
+    public static let evictions = counter(
+        "perssd_evictions_total", "Clean local copies that were removed as room was needed.")
+
+    // MARK: Leases
+
+    public static let leasesRevoked = counter(
+        "perssd_leases_revoked_total", "Leases that the controller took from nodes that were silent for too long.",
+        of: [.controller])
+
     // MARK: Volumes and pools
 
+    public static let localCopies = gauge(
+        "perssd_local_copies", "Local copies of volumes on the node, by state.", labels: ["state"])
     public static let recoveryPointAge = gauge(
         "perssd_volume_recovery_point_age_seconds",
         "Age of what a volume that may be written would come back as, were this node lost now.", labels: ["volume"])
@@ -68,15 +83,15 @@ public enum Instruments {
     public static let definitions: [MetricDefinition] =
         [
             rpcDuration.definition, storeRequests.definition, storeRequestDuration.definition,
-            storeSentBytes.definition, storeReceivedBytes.definition, buildInfo.definition,
+            storeRetries.definition, storeSentBytes.definition, storeReceivedBytes.definition, buildInfo.definition,
         ] + [
             stageOutDuration.definition, stageOutReadBytes.definition, stageOutChangedBytes.definition,
-            stageOutSentBytes.definition, checkpoints.definition, cutFreeze.definition,
+            stageOutSentBytes.definition, checkpoints.definition, cutFreeze.definition, branches.definition,
             restoreDuration.definition, restoreReceivedBytes.definition, restoreWrittenBytes.definition,
-            publishes.definition,
+            publishes.definition, evictions.definition, leasesRevoked.definition,
         ] + [
-            recoveryPointAge.definition, unsavedBytes.definition, poolSizeBytes.definition, poolFreeBytes.definition,
-            poolEvictableBytes.definition,
+            localCopies.definition, recoveryPointAge.definition, unsavedBytes.definition, poolSizeBytes.definition,
+            poolFreeBytes.definition, poolEvictableBytes.definition,
         ]
 
     public static func definitions(of plugin: MetricDefinition.Plugin) -> [MetricDefinition] {

@@ -43,6 +43,11 @@ public struct CounterInstrument: Sendable {
         Counter(label: definition.name, dimensions: definition.dimensions(values)).increment(
             by: Int64(clamping: amount))
     }
+
+    /// A count that somebody else keeps, looked up whenever the metrics are asked for.
+    public func sample(_ value: Double) -> MetricSample {
+        MetricSample(name: definition.name, values: [], value: value)
+    }
 }
 
 /// Observes how long something took.
@@ -70,7 +75,7 @@ public struct GaugeInstrument: Sendable {
     }
 }
 
-/// One value of a gauge.
+/// One value that was looked up.
 public struct MetricSample: Sendable, Hashable {
     public var name: String
     /// Of the labels, in the definition's order.

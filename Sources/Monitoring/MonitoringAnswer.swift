@@ -1,83 +1,60 @@
+import FlyingFox
 import Foundation
 
-/// What is answered to a request.
+/// What a path answers.
 public struct MonitoringAnswer: Sendable {
-    /// An HTTP status code (RFC 9110, section 15).
-    public var status: Int
+    /// Answered as 200, or else as 503.
+    public var isWell: Bool
     public var contentType: String
     public var body: String
-    var headers: [(name: String, value: String)] = []
 
-    public init(status: Int, contentType: String = "text/plain; charset=utf-8", body: String) {
-        (self.status, self.contentType, self.body) = (status, contentType, body)
+    public init(isWell: Bool, contentType: String = "text/plain; charset=utf-8", body: String) {
+        (self.isWell, self.contentType, self.body) = (isWell, contentType, body)
     }
 
     /// One line for people.
-    public init(status: Int, text: String) { self.init(status: status, body: text + "\n") }
-
-    func bytes(withBody: Bool) -> Data {
-        let content = Data(body.utf8)
-        var head = "HTTP/1.1 \(status) \(Self.reason(status))\r\n"
-        let fields =
-            [("Content-Type", contentType), ("Content-Length", "\(content.count)"), ("Connection", "close")] + headers
-        for (name, value) in fields { head += "\(name): \(value)\r\n" }
-        return Data("\(head)\r\n".utf8) + (withBody ? content : Data())
-    }
-
-    private static func reason(_ status: Int) -> String {
-        switch status {
-        case 200: "OK"
-        case 400: "Bad Request"
-        case 404: "Not Found"
-        case 405: "Method Not Allowed"
-        case 431: "Request Header Fields Too Large"
-        case 503: "Service Unavailable"
-        case 505: "HTTP Version Not Supported"
-        default: "Other"
-        }
-    }
+    public init(isWell: Bool, text: String) { self.init(isWell: isWell, body: text + "\n") }
 }
 
-/// Why a request is not one.
-struct RequestRefusal: Error, Equatable {
-    var status: Int
-    var reason: String
+/// Finds the answer to a request: GET and HEAD at a few paths.
+struct MonitoringHandler: HTTPHandler {
+    let paths: [String: MonitoringServer.Path]
+    /// How long a path may take.
+    let time: Duration
 
-    var answer: MonitoringAnswer { MonitoringAnswer(status: status, text: reason) }
-}
-
-/// What counts of a request. Headers and a body say nothing that matters here.
-struct RequestHead: Equatable {
-    var method: String
-    /// Without the query.
-    var path: String
-
-    /// Where the head ends: behind its empty line. A line feed alone counts, too (RFC 9112, section 2.2).
-    static func end(in bytes: [UInt8]) -> Int? {
-        let feed = UInt8(ascii: "\n")
-        for (index, byte) in bytes.enumerated() where byte == feed {
-            let next = bytes[(index + 1)...].prefix(2)
-            if next.first == feed { return index + 2 }
-            if next.elementsEqual([UInt8(ascii: "\r"), feed]) { return index + 3 }
-        }
-        return nil
+    func handleRequest(_ request: HTTPRequest) async -> HTTPResponse {
+        let (status, answer) = await answer(request)
+        let bytes = Data(answer.body.utf8)
+        // One request a connection: a client that kept it would lose it between two scrapes.
+        var headers: HTTPHeaders = [
+            .contentType: answer.contentType, .contentLength: "\(bytes.count)", .connection: "close",
+        ]
+        if status == .methodNotAllowed { headers[HTTPHeader("Allow")] = "GET, HEAD" }
+        return HTTPResponse(statusCode: status, headers: headers, body: request.method == .HEAD ? Data() : bytes)
     }
 
-    static func parse(_ bytes: [UInt8]) -> Result<RequestHead, RequestRefusal> {
-        let line = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
-        let parts = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-        guard parts.count == 3, let method = text(parts[0]), let target = text(parts[1]), let version = text(parts[2]),
-            target.hasPrefix("/"), version.hasPrefix("HTTP/")
-        else { return .failure(RequestRefusal(status: 400, reason: "this is no HTTP request")) }
-        guard version == "HTTP/1.1" || version == "HTTP/1.0" else {
-            return .failure(RequestRefusal(status: 505, reason: "HTTP/1.1 is spoken here"))
+    private func answer(_ request: HTTPRequest) async -> (HTTPStatusCode, MonitoringAnswer) {
+        guard let path = paths[request.path] else {
+            let known = paths.keys.sorted().joined(separator: ", ")
+            return (.notFound, MonitoringAnswer(isWell: false, text: "not found; there are \(known)"))
         }
-        return .success(RequestHead(method: method, path: String(target.prefix { $0 != "?" })))
+        guard request.method == .GET || request.method == .HEAD else {
+            return (.methodNotAllowed, MonitoringAnswer(isWell: false, text: "GET and HEAD only"))
+        }
+        let answer = await answerInTime(path)
+        return (answer.isWell ? .ok : .serviceUnavailable, answer)
     }
 
-    /// Printable ASCII, or nil.
-    private static func text(_ bytes: some Collection<UInt8>) -> String? {
-        guard !bytes.isEmpty, bytes.allSatisfy({ (0x21...0x7E).contains($0) }) else { return nil }
-        return String(decoding: bytes, as: UTF8.self)
+    /// The server's own time limit, and its end, wait for work that does not heed cancellation; this lets it go on by itself.
+    private func answerInTime(_ path: @escaping MonitoringServer.Path) async -> MonitoringAnswer {
+        let (answers, continuation) = AsyncStream<MonitoringAnswer>.makeStream()
+        Task { continuation.yield(await path()) }
+        let timer = Task { [time] in
+            try? await Task.sleep(for: time)
+            continuation.finish()
+        }
+        defer { timer.cancel() }
+        for await answer in answers { return answer }
+        return MonitoringAnswer(isWell: false, text: "no answer within \(time.components.seconds) s")
     }
 }

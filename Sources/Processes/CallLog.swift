@@ -27,7 +27,7 @@ public struct CallLog: CallObserver {
             "storeSent": "\(totals.sentBytes)",
             "storeReceived": "\(totals.receivedBytes)",
         ]
-        if let subject = Self.subject(of: call.request) { metadata[subject.key] = "\(subject.value)" }
+        for (key, value) in Self.subject(of: call.request) where !value.isEmpty { metadata[key] = "\(value)" }
         if let status { metadata["error"] = "\(status.message)" }
         logger.log(level: Self.level(call.method, status), "\(call.method)", metadata: metadata)
     }
@@ -42,18 +42,32 @@ public struct CallLog: CallObserver {
         }
     }
 
-    /// The volume that a request is about: its id, or, where it has none yet, its name.
-    static func subject(of request: (any CSIMessage)?) -> (key: String, value: String)? {
+    /// What a request is about: the ids of volumes and snapshots, or the name of what has no id yet.
+    static func subject(of request: (any CSIMessage)?) -> [String: String] {
         switch request {
-        case let request as CreateVolumeRequest: ("name", request.name)
-        case let request as DeleteVolumeRequest: ("volume", request.volumeID)
-        case let request as ControllerPublishVolumeRequest: ("volume", request.volumeID)
-        case let request as ControllerUnpublishVolumeRequest: ("volume", request.volumeID)
-        case let request as ValidateVolumeCapabilitiesRequest: ("volume", request.volumeID)
-        case let request as NodePublishVolumeRequest: ("volume", request.volumeID)
-        case let request as NodeUnpublishVolumeRequest: ("volume", request.volumeID)
-        case let request as NodeGetVolumeStatsRequest: ("volume", request.volumeID)
-        default: nil
+        case let request as CreateVolumeRequest: ["name": request.name]
+        case let request as DeleteVolumeRequest: ["volume": request.volumeID]
+        case let request as ControllerPublishVolumeRequest: ["volume": request.volumeID, "target": request.nodeID]
+        case let request as ControllerUnpublishVolumeRequest: ["volume": request.volumeID, "target": request.nodeID]
+        case let request as ControllerExpandVolumeRequest: ["volume": request.volumeID]
+        case let request as ControllerModifyVolumeRequest: ["volume": request.volumeID]
+        case let request as ControllerGetVolumeRequest: ["volume": request.volumeID]
+        case let request as ValidateVolumeCapabilitiesRequest: ["volume": request.volumeID]
+        case let request as CreateSnapshotRequest: ["volume": request.sourceVolumeID, "name": request.name]
+        case let request as DeleteSnapshotRequest: ["snapshot": request.snapshotID]
+        case let request as GetSnapshotRequest: ["snapshot": request.snapshotID]
+        case let request as CreateVolumeGroupSnapshotRequest:
+            ["volumes": request.sourceVolumeIDs.joined(separator: ","), "name": request.name]
+        case let request as DeleteVolumeGroupSnapshotRequest: ["groupSnapshot": request.groupSnapshotID]
+        case let request as GetVolumeGroupSnapshotRequest: ["groupSnapshot": request.groupSnapshotID]
+        case let request as GetMetadataAllocatedRequest: ["snapshot": request.snapshotID]
+        case let request as GetMetadataDeltaRequest:
+            ["base": request.baseSnapshotID, "snapshot": request.targetSnapshotID]
+        case let request as NodePublishVolumeRequest: ["volume": request.volumeID]
+        case let request as NodeUnpublishVolumeRequest: ["volume": request.volumeID]
+        case let request as NodeExpandVolumeRequest: ["volume": request.volumeID]
+        case let request as NodeGetVolumeStatsRequest: ["volume": request.volumeID]
+        default: [:]
         }
     }
 }

@@ -13,7 +13,7 @@ public final class Monitor: Service {
 
     private let registry: PrometheusRegistry
     /// From the beginning, as a start may take its time: a pool may have to be repaired, a store be slow to answer.
-    private let serving: Task<Void, Never>
+    private let server: MonitoringServer
     private let readiness: ReadinessBox
 
     private final class ReadinessBox: Sendable {
@@ -37,20 +37,20 @@ public final class Monitor: Service {
             paths: [
                 "/metrics": {
                     MonitoringAnswer(
-                        status: 200, contentType: PrometheusRegistry.contentType, body: await registry.exposition())
+                        isWell: true, contentType: PrometheusRegistry.contentType, body: await registry.exposition())
                 },
-                "/healthz": { MonitoringAnswer(status: 200, text: "ok") },
+                "/healthz": { MonitoringAnswer(isWell: true, text: "ok") },
                 "/readyz": { await answer(readiness.examine.withLock { $0 }) },
             ], logger: logger)
         registry.bootstrap()
         registry.add { [Instruments.buildInfo.sample(1, version)] }
         let bound = RPCAddress.tcp(host: host, port: server.port)
         logger.info("metrics are served", metadata: ["endpoint": "\(bound)"])
-        return Monitor(registry, readiness, Task { await server.run() })
+        return Monitor(registry, readiness, server)
     }
 
-    private init(_ registry: PrometheusRegistry, _ readiness: ReadinessBox, _ serving: Task<Void, Never>) {
-        (self.registry, self.readiness, self.serving) = (registry, readiness, serving)
+    private init(_ registry: PrometheusRegistry, _ readiness: ReadinessBox, _ server: MonitoringServer) {
+        (self.registry, self.readiness, self.server) = (registry, readiness, server)
     }
 
     /// - Parameters:
@@ -63,22 +63,16 @@ public final class Monitor: Service {
 
     /// Goes on to serve until the process is told to end.
     public func run() async throws {
-        await cancelWhenGracefulShutdown { [serving] in
-            await withTaskCancellationHandler {
-                await serving.value
-            } onCancel: {
-                serving.cancel()
-            }
-        }
+        await cancelWhenGracefulShutdown { [server] in await server.run() }
     }
 
     private static func answer(_ readiness: Readiness?) async -> MonitoringAnswer {
-        guard let readiness else { return MonitoringAnswer(status: 503, text: "the plugin is starting") }
+        guard let readiness else { return MonitoringAnswer(isWell: false, text: "the plugin is starting") }
         do {
             try await readiness()
-            return MonitoringAnswer(status: 200, text: "ready")
+            return MonitoringAnswer(isWell: true, text: "ready")
         } catch {
-            return MonitoringAnswer(status: 503, text: PerSSDError(wrapping: error).description)
+            return MonitoringAnswer(isWell: false, text: PerSSDError(wrapping: error).description)
         }
     }
 }

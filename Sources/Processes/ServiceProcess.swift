@@ -21,9 +21,10 @@ public struct ServiceProcess: Sendable {
         _ name: String, _ plugin: MetricDefinition.Plugin, _ options: ServiceOptions
     ) async throws -> ServiceProcess {
         let settings = try options.settings()
-        settings.log.bootstrap()
+        let threshold = settings.log.bootstrap()
         var logger = Logger(label: name)
         logger[metadataKey: "node"] = "\(settings.nodeID)"
+        await LogLevelSignals(threshold: threshold, logger: logger, options: options).follow()
         logger.info(
             "starting",
             metadata: [
@@ -51,7 +52,9 @@ public struct ServiceProcess: Sendable {
         _ services: [any Service], readiness: @escaping @Sendable () async throws -> Void,
         measurements: @escaping @Sendable () async -> [MetricSample] = { [] }
     ) async throws {
-        monitor?.watch(readiness, measurements)
+        monitor?.watch(readiness) { [store] in
+            [Instruments.storeRetries.sample(Double(store.statistics.retries))] + (await measurements())
+        }
         // First, and so the last to end: an orderly end can be watched, too.
         let services = (monitor.map { [$0] } ?? []) + services
         let configurations = services.map {

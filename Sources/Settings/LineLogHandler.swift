@@ -5,16 +5,23 @@ import Logging
 struct LineLogHandler: LogHandler {
     var metadata: Logger.Metadata = [:]
     var metadataProvider: Logger.MetadataProvider?
-    var logLevel: Logger.Level
+    private let threshold: LogThreshold
+    /// Of this logger alone, where somebody has set it.
+    private var ownLevel: Logger.Level?
     private let label: String
     private let format: LogSettings.Format
     private let write: @Sendable (String) -> Void
 
     init(
-        label: String, logLevel: Logger.Level, format: LogSettings.Format,
+        label: String, threshold: LogThreshold, format: LogSettings.Format,
         write: @escaping @Sendable (String) -> Void = Self.writeToStandardError
     ) {
-        (self.label, self.logLevel, self.format, self.write) = (label, logLevel, format, write)
+        (self.label, self.threshold, self.format, self.write) = (label, threshold, format, write)
+    }
+
+    var logLevel: Logger.Level {
+        get { ownLevel ?? threshold.level }
+        set { ownLevel = newValue }
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {

@@ -1,5 +1,6 @@
 import Errors
 import Logging
+import Synchronization
 
 /// What is logged, and how it looks.
 public struct LogSettings: Sendable, Equatable {
@@ -22,11 +23,27 @@ public struct LogSettings: Sendable, Equatable {
     }
 
     /// Makes these the settings of all loggers of the process, on standard error. Once in a process's life.
-    public func bootstrap() {
-        let (level, format) = (level, format)
-        LoggingSystem.bootstrap { label in
-            LineLogHandler(label: label, logLevel: level, format: format)
+    ///
+    /// - Returns: what changes their level afterwards.
+    @discardableResult
+    public func bootstrap() -> LogThreshold {
+        let threshold = LogThreshold(level)
+        LoggingSystem.bootstrap { [format] label in
+            LineLogHandler(label: label, threshold: threshold, format: format)
         }
+        return threshold
+    }
+}
+
+/// The least level that is logged, for all loggers of the process together; it may change while they are used.
+public final class LogThreshold: Sendable {
+    private let current: Mutex<Logger.Level>
+
+    public init(_ level: Logger.Level) { current = Mutex(level) }
+
+    public var level: Logger.Level {
+        get { current.withLock { $0 } }
+        set { current.withLock { $0 = newValue } }
     }
 }
 

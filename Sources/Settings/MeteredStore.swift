@@ -22,6 +22,7 @@ public final class MeteredStore: ObjectStore {
 
     public var totals: Totals { counted.withLock { $0 } }
     public var location: String { store.location }
+    public var statistics: StoreStatistics { store.statistics }
 
     public func read(_ key: ObjectKey) async throws -> StoredObject? {
         try await measured("read", received: { $0?.bytes.count }) { try await store.read(key) }

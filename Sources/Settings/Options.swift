@@ -3,7 +3,7 @@ import Errors
 import Foundation
 
 /// The options that say which store, for every command that needs one.
-public struct StoreOptions: ParsableArguments {
+public struct StoreOptions: ParsableArguments, Sendable {
     @Option(
         name: .customLong("store"),
         help: ArgumentHelp(
@@ -98,7 +98,7 @@ public struct StoreOptions: ParsableArguments {
 }
 
 /// The options of `perssd-controller` and `perssd-node`, which are started alike.
-public struct ServiceOptions: ParsableArguments {
+public struct ServiceOptions: ParsableArguments, Sendable {
     @Option(
         help: ArgumentHelp(
             "Where to listen: unix:///path/of/csi.sock or tcp://host:port.",
@@ -175,7 +175,7 @@ public struct ServiceOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Where to answer /metrics, /healthz and /readyz over HTTP: host:port (default: nowhere).",
+            "Where to answer /metrics, /healthz and /readyz over HTTP: an IP address and a port (default: nowhere).",
             discussion: "Environment: PERSSD_METRICS_LISTEN.", valueName: "address"))
     var metricsListen: String?
 

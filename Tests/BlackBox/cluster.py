@@ -120,6 +120,8 @@ class Cluster:
         self.binaries, self.directory = binaries, directory
         self.store_arguments, self.environment = store
         self.processes = {}
+        # None for what a configuration file says.
+        self.log_level = "debug"
 
     def __enter__(self):
         return self
@@ -139,7 +141,9 @@ class Cluster:
     def _start(self, name, program, arguments):
         socket_path = self.directory / f"{name}.sock"
         command = [str(self.binaries / program), "--endpoint", f"unix://{socket_path}", "--store",
-                   *self.store_arguments, "--cluster", "test", "--log-level", "debug", *arguments]
+                   *self.store_arguments, "--cluster", "test", *arguments]
+        if self.log_level and "--log-level" not in arguments:
+            command += ["--log-level", self.log_level]
         self.processes[name] = Process(command, self.environment, socket_path, self.directory / f"{name}.log")
         return self.processes[name]
 

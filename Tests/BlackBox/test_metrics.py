@@ -4,8 +4,10 @@ import os
 import pathlib
 import re
 import socket
+import socketserver
 import subprocess
 import tempfile
+import threading
 import time
 from types import SimpleNamespace
 
@@ -152,6 +154,93 @@ def test_the_controller(place, workplace):
         assert metrics.get("/metrics", "POST")[0] == 405
 
 
+def test_what_a_lost_node_costs_is_counted(place, workplace):
+    cluster, controller, node = place(tempfile.mkdtemp(prefix="bucket-", dir=workplace))
+    # From the beginning, so that the first one is an increase.
+    assert controller.value("perssd_leases_revoked_total") == 0 and node.value("perssd_branches_total") == 0
+    volume = cluster.create("lost", parameters={"nodeLossTimeout": "1s"})
+    (cluster.publish(volume, "node-a") / "work").write_text("never staged out")
+    assert node.value("perssd_local_copies", state="dirty") == 1
+    cluster.processes["node-a"].kill()
+    cluster.age_node("node-a")
+    cluster.detach(volume, "node-a")
+    assert controller.value("perssd_leases_revoked_total") == 1
+    subprocess.run(["umount", cluster.target("node-a", "pod")], check=True)
+    cluster.restart("node-a")
+    assert node.wait(at_least(1), "perssd_branches_total") == 1
+    node.wait(lambda count: count == 0, "perssd_local_copies", state="dirty")
+    assert controller.value("perssd_leases_revoked_total") == 1
+
+
+def test_copies_that_make_room_are_counted(binaries, workplace):
+    bucket = tempfile.mkdtemp(prefix="bucket-", dir=workplace)
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=workplace))
+    with Cluster(binaries, directory, ([f"file://{bucket}"], {})) as cluster:
+        cluster.start_controller()
+        node = Metrics(cluster.start_node("node-a", size="700MiB", arguments=LISTEN))
+        states = ("clean", "dirty", "recovered", "restoring")
+        assert [node.value("perssd_local_copies", state=state) for state in states] == [0, 0, 0, 0]
+        for index in range(3):
+            volume = cluster.create(f"volume-{index}")
+            cluster.publish(volume, "node-a")
+            assert node.value("perssd_local_copies", state="dirty") == 1
+            cluster.unpublish(volume, "node-a")
+            assert node.value("perssd_local_copies", state="clean") == min(index + 1, 2)
+        assert node.value("perssd_evictions_total") == 1
+
+
+def test_requests_that_are_repeated_are_counted(binaries, workplace, seaweedfs):
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="cluster-", dir=workplace))
+    location = f"s3://{seaweedfs.bucket}/repeated/{directory.name}"
+    with BusyServer(seaweedfs.endpoint) as server, Cluster(
+            binaries, directory, ([location, "--store-endpoint", server.endpoint], seaweedfs.environment)) as cluster:
+        controller = Metrics(cluster.start_controller(arguments=LISTEN))
+        before = controller.value("perssd_store_retries_total")
+        server.refusals = 3
+        cluster.controller.ListVolumes(csi.ListVolumesRequest(), timeout=60)
+        assert server.refusals == 0
+        assert controller.value("perssd_store_retries_total") == before + 3
+        for operation in ("list", "list_folders"):
+            assert controller.value("perssd_store_requests_total", operation=operation, outcome="error") is None
+
+
+class BusyServer(socketserver.ThreadingTCPServer):
+    """Passes requests on to an S3 server, one a connection, or says that it is busy."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, endpoint):
+        super().__init__(("127.0.0.1", 0), None)
+        host, port = endpoint.removeprefix("http://").split(":")
+        self.upstream, self.refusals, self.lock = (host, int(port)), 0, threading.Lock()
+        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    def finish_request(self, client, _):
+        head = client.recv(65536)
+        with self.lock:
+            refuses, self.refusals = self.refusals > 0, max(0, self.refusals - 1)
+        if refuses:
+            client.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
+        with socket.create_connection(self.upstream) as server:
+            server.sendall(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+            threading.Thread(target=self._copy, args=(client, server), daemon=True).start()
+            self._copy(server, client)
+
+    @staticmethod
+    def _copy(source, destination):
+        try:
+            while data := source.recv(65536):
+                destination.sendall(data)
+        except OSError:
+            pass  # Either side has gone.
+
+
 def test_ready_is_who_has_a_bucket(place, workplace):
     bucket = pathlib.Path(tempfile.mkdtemp(prefix="bucket-", dir=workplace))
     _, *all_metrics = place(bucket)
@@ -262,6 +351,7 @@ def test_clients_that_misbehave_harm_nobody(place, workplace):
     (":9090", 2, "the host is empty; 0.0.0.0 or [::] stands for all addresses"),
     ("127.0.0.1:http", 2, '"http" is not a port number'),
     ("unix:///run/metrics.sock", 2, "is no TCP address (give host:port)"),
+    ("localhost:9090", 2, "cannot serve metrics at localhost:9090: it is no IP address"),
     ("192.0.2.1:9090", 2, "cannot serve metrics at 192.0.2.1:9090: Cannot assign requested address"),
     ("TAKEN", 1, "Address already in use (choose another address with --metrics-listen"),
 ])

@@ -12,7 +12,7 @@ import Testing
     ) -> String {
         let sink = Sink()
         var logger = Logger(label: "test") { label in
-            LineLogHandler(label: label, logLevel: .info, format: format) { sink.add($0) }
+            LineLogHandler(label: label, threshold: LogThreshold(.info), format: format) { sink.add($0) }
         }
         logger[metadataKey: "volume"] = "vol-1"
         logger.debug("not this one")
@@ -40,6 +40,22 @@ import Testing
         let time = try #require(object["time"])
         let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
         #expect(try abs(Date(time, strategy: style).timeIntervalSinceNow) < 60)
+    }
+
+    @Test func aLevelThatChangesHoldsForLoggersThatAreThereAlready() {
+        let sink = Sink()
+        let threshold = LogThreshold(.info)
+        let logger = Logger(label: "test") { label in
+            LineLogHandler(label: label, threshold: threshold, format: .text) { sink.add($0) }
+        }
+        var own = logger
+        own.logLevel = .error
+        for level in [Logger.Level.info, .debug, .warning] {
+            threshold.level = level
+            logger.debug("at \(level)")
+            own.info("never")
+        }
+        #expect(sink.lines.count == 1 && sink.lines.first?.hasSuffix(" DEBUG at debug\n") == true, "\(sink.lines)")
     }
 
     private final class Sink: Sendable {

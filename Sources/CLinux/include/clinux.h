@@ -159,6 +159,11 @@ int clinux_unmount(const char *path);
 /* renameat2(2) with RENAME_NOREPLACE. */
 int clinux_rename_new(const char *from, const char *to);
 
+/* SO_COOKIE of socket(7): a number that no other socket has since the machine was started; 0 for what is no socket. */
+uint64_t clinux_socket_cookie(int socket);
+/* TCP_INFO of tcp(7): how many bytes a connection has received since it was made. ENOTCONN for a socket that listens. */
+int64_t clinux_tcp_received(int socket);
+
 #ifdef __cplusplus
 }
 #endif

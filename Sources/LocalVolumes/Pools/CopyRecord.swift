@@ -1,6 +1,6 @@
 /// What a node must remember about a local copy, kept durably with it. Small and flat, because LVM tags have to hold it.
 public struct CopyRecord: Sendable, Equatable, Codable {
-    public enum State: String, Sendable, Codable {
+    public enum State: String, Sendable, Codable, CaseIterable {
         /// Being brought to `generation`; whatever is in it now, it is never mounted.
         case restoring
         /// Exactly `generation`; a cache.

@@ -42,6 +42,9 @@ public protocol ObjectStore: Sendable {
 
     /// One cheap request that fails, with the reason, where the store cannot be used.
     func check() async throws
+
+    /// What has been asked of the store's server since it was opened; nothing where that is not counted.
+    var statistics: StoreStatistics { get }
 }
 
 /// The name of an object below the store's prefix: segments of `A-Z a-z 0-9 - _ .`, joined by slashes.
@@ -110,4 +113,8 @@ public struct StoredObject: Sendable {
     public var etag: ETag
 
     public init(bytes: [UInt8], etag: ETag) { (self.bytes, self.etag) = (bytes, etag) }
+}
+
+extension ObjectStore {
+    public var statistics: StoreStatistics { StoreStatistics() }
 }
