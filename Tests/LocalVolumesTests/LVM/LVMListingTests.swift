@@ -48,8 +48,11 @@ import Testing
         _ runner: FakeRunner, _ body: (LVMPool) async throws -> Void
     ) async throws {
         try await Scratch.with { scratch in
+            var options = LVMPool.Options(volumeGroup: "g")
+            // However long a busy machine takes between two steps.
+            options.listingLifetime = .seconds(3600)
             let pool = try await LVMPool.open(
-                name: "p", options: LVMPool.Options(volumeGroup: "g"), lockDirectory: scratch.appending("locks"),
+                name: "p", options: options, lockDirectory: scratch.appending("locks"),
                 runner: runner, logger: silent)
             _ = try await pool.recover()
             try await body(pool)

@@ -30,6 +30,9 @@ public final class LVMPool: VolumePool {
         public var mayCreate: Bool
         /// How many bytes of capacity are promised for each byte of space. 1 is safe.
         public var overcommit: Double
+        /// How old a listing may be that a step of a stage-out or a publish goes by. LVM takes longer for it than for most
+        /// that follows from it, and nobody else changes what is the pool's.
+        public var listingLifetime: Duration = .seconds(5)
 
         public init(
             volumeGroup: String, drives: DriveSelection = DriveSelection(), layout: Layout = .linear,
@@ -69,10 +72,6 @@ public final class LVMPool: VolumePool {
         /// What there was at the time, while no command of this pool has changed it.
         var listing: (state: ThinPoolState, time: ContinuousClock.Instant)?
     }
-
-    /// How old a listing may be that a step of a stage-out or a publish goes by. LVM takes longer for it than for most that
-    /// follows from it, and nobody else changes what is the pool's.
-    private static let listingLifetime: Duration = .seconds(5)
 
     /// Cuts that were prepared come at once, or somebody has given them up.
     private static let preparationLifetime: Duration = .seconds(60)
@@ -128,7 +127,9 @@ public final class LVMPool: VolumePool {
         try await lock.run {
             do {
                 let listing = self.books.withLock { $0.listing }
-                if let listing, .now - listing.time < Self.listingLifetime { return try await body(listing.state) }
+                if let listing, .now - listing.time < self.options.listingLifetime {
+                    return try await body(listing.state)
+                }
                 return try await body(try await self.state())
             } catch {
                 // Whatever it was, the next try looks.
