@@ -116,8 +116,8 @@ class Process(Plugin):
 
 
 class Cluster:
-    def __init__(self, binaries, directory, store):
-        self.binaries, self.directory = binaries, directory
+    def __init__(self, binaries, directory, store, name="test"):
+        self.binaries, self.directory, self.name = binaries, directory, name
         self.store_arguments, self.environment = store
         self.processes = {}
         # None for what a configuration file says.
@@ -141,7 +141,7 @@ class Cluster:
     def _start(self, name, program, arguments):
         socket_path = self.directory / f"{name}.sock"
         command = [str(self.binaries / program), "--endpoint", f"unix://{socket_path}", "--store",
-                   *self.store_arguments, "--cluster", "test", *arguments]
+                   *self.store_arguments, "--cluster", self.name, *arguments]
         if self.log_level and "--log-level" not in arguments:
             command += ["--log-level", self.log_level]
         self.processes[name] = Process(command, self.environment, socket_path, self.directory / f"{name}.log")
@@ -240,7 +240,7 @@ class Cluster:
 
     def age_node(self, name):
         """Makes a node's record old, as if it had been silent for an hour."""
-        self._age("nodes/test/", f"{name}.json", "seenAt")
+        self._age(f"nodes/{self.name}/", f"{name}.json", "seenAt")
 
     def collect(self):
         """Collects garbage, as if an hour had passed since the last time."""
