@@ -76,7 +76,10 @@ struct Detach {
     ) async throws -> Waiting? {
         let limit = Double(try await catalog.volume(volume).record.parameters.nodeLossTimeout)
         let silence = lease.silentSince.map { max(0, now.timeIntervalSince($0)) } ?? 0
-        guard silence > limit else {
+        // A node that lives is silent between two reports, however little the volume's parameter grants. Where the clocks differ,
+        // this waits for longer, and not for less.
+        let livesByItsRecord = record.map { $0.isAlive(at: now) && silence <= $0.longestSilence } ?? false
+        guard silence > limit, !livesByItsRecord else {
             return Waiting(
                 holderIsAlive: record?.isAlive(at: now) ?? false,
                 error: aborted(head.value, lease, record, now, silence))

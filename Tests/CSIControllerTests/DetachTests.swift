@@ -92,6 +92,21 @@ import Testing
         }
     }
 
+    /// Between two reports a living node is silent for longer than so small a parameter.
+    @Test func aLivingNodeKeepsTheLeaseHoweverLittleTheParameterGrants() async throws {
+        let (bench, volume) = try await opened(["nodeLossTimeout": "1s"])
+        for _ in 0..<3 {
+            try await bench.register("a")
+            await expectStatus(.aborted) { try await bench.unpublish(volume) }
+            bench.clock.advance(40)
+            await expectStatus(.aborted, "silent for 40") { try await bench.unpublish(volume) }
+        }
+        // Its record counts for three intervals, and then no more.
+        bench.clock.advance(60)
+        try await bench.unpublish(volume)
+        #expect(try await bench.head(volume).loss != nil)
+    }
+
     @Test func aSignOfLifeStartsTheWaitAnew() async throws {
         let (bench, volume) = try await opened(["nodeLossTimeout": "5m"])
         await expectStatus(.aborted) { try await bench.unpublish(volume) }

@@ -74,7 +74,7 @@ import Testing
             _ = try await benches[0].publish(volume)
             try await benches[0].open(volume)
             await expectStatus(.aborted) { try await benches[0].unpublish(volume) }
-            for bench in benches { bench.clock.advance(61) }
+            for bench in benches { bench.clock.advance(91) }
             async let first: Void = benches[0].unpublish(volume, timeout: .seconds(60))
             async let second: Void = benches[1].unpublish(volume, timeout: .seconds(60))
             _ = try await (first, second)

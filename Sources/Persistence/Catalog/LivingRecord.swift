@@ -10,7 +10,10 @@ public protocol LivingRecord {
 
 extension LivingRecord {
     /// Until when its writer is taken to live: three intervals may be missed.
-    public var validUntil: Date { seenAt.addingTimeInterval(Double(interval * 3)) }
+    public var validUntil: Date { seenAt.addingTimeInterval(longestSilence) }
+
+    /// In seconds, how long its writer may be silent and be taken to live.
+    public var longestSilence: Double { Double(interval * 3) }
 
     /// Whether its writer lives, as far as the bucket can tell.
     public func isAlive(at now: Date) -> Bool { validUntil > now }
