@@ -44,6 +44,7 @@ extension LocalVolumeWork {
     private func makeCurrent(
         _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
     ) async throws {
+        if isFirst { try await recordLossOfCopy() }
         while true {
             let listing = try await environment.catalog.volume(volume)
             // Refused before anything is moved, where it would be refused afterwards.

@@ -64,6 +64,15 @@ extension LocalVolumeWork {
     /// The volume has got its first pod. What is written to its device is counted from here.
     func noteOpened() async {
         guard copy?.state == .dirty else { return }
+        if let pool = try? pool, !pool.cutsAreInstant,
+            let wanted = memory.withLock({ $0.volume })?.parameters.checkpointInterval
+        {
+            environment.logger.warning(
+                """
+                pool \(pool.name) (\(pool.location)) cannot cut a volume that a pod writes, so there are no checkpoints, though \
+                its checkpointInterval is \(wanted) s: what is written is safe when the pod has ended
+                """, metadata: ["volume": "\(volume)"])
+        }
         let sectors = await deviceSectors()
         let needsReading = memory.withLock { memory in
             memory.unsaved.opened(at: sectors, isAhead: memory.wasAhead)

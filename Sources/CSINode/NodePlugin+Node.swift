@@ -74,6 +74,8 @@ extension NodePlugin: NodeService {
         let actor = await volumes.actor(for: id)
         try await actor.unpublish(
             path: path, inBackground: await stagesOutInBackground(id), until: patience(context))
+        // Else the controller would wait for a commit that cannot come.
+        try await volumes.recordLossOfCopy(of: id)
         await volumes.forgetIfNothing(id)
         return NodeUnpublishVolumeResponse()
     }

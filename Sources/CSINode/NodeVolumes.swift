@@ -224,6 +224,12 @@ actor NodeVolumes {
         (volumes[id] ?? add(id, found: nil, in: nil, machine: VolumeMachine())).actor
     }
 
+    /// Puts on record that what was written here is lost, where the local copy is gone.
+    func recordLossOfCopy(of id: VolumeID) async throws {
+        guard let entry = volumes[id], await entry.actor.isIdle else { return }
+        try await entry.work.recordLossOfCopy()
+    }
+
     /// Drops the actor of a volume that this node has nothing of.
     func forgetIfNothing(_ id: VolumeID) async {
         guard let entry = volumes[id], entry.work.copy == nil, await entry.actor.retire() else { return }

@@ -1,7 +1,9 @@
 """Processes that are killed, nodes that are lost, and who may write then."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import time
 
@@ -129,6 +131,50 @@ def test_a_lost_node_is_fenced_and_its_work_becomes_a_branch(cluster):
     path = cluster.publish(volume, "node-a")
     assert sorted(os.listdir(path)) == ["by node b", "committed", "lost+found"]
     cluster.unpublish(volume, "node-a")
+
+
+def forget_pool(cluster, node, path):
+    """The machine comes back with the same name, and nothing else."""
+    cluster.processes[node].kill()
+    subprocess.run(["umount", "--recursive", str(path)], check=True)
+    for place in mounts_below(cluster.directory / node):
+        subprocess.run(["umount", place], check=True)
+    for device in loops_below(cluster.directory / node):
+        subprocess.run(["losetup", "--detach", f"/dev/{device}"], check=True)
+    for name in ("pool", "state"):
+        shutil.rmtree(cluster.directory / node / name)
+    (cluster.directory / node / "pool").mkdir()
+    cluster.restart(node)
+
+
+def test_a_node_that_lost_its_pool_says_what_is_lost(cluster):
+    volume = cluster.create("gone")
+    path = cluster.publish(volume, "node-a")
+    (path / "kept").write_text("committed")
+    cluster.unpublish(volume, "node-a")
+    path = cluster.publish(volume, "node-a")
+    (path / "lost").write_text("in no generation")
+    forget_pool(cluster, "node-a", path)
+    # The pod that kubelet starts again there has its old epoch: it must not go back in time without a word.
+    request = csi.NodePublishVolumeRequest(
+        volume_id=volume.volume_id, publish_context={"epoch": "2", "incarnation": volume.volume_context["incarnation"]},
+        target_path=str(path), volume_capability=mount())
+    message = refused("FAILED_PRECONDITION", lambda: cluster.node("node-a").NodePublishVolume(request, timeout=60))
+    assert "taken back" in message
+    loss = json.loads(cluster.perssd("lease", volume.volume_id, "--json").stdout)["loss"]
+    assert (loss["node"], loss["newestGeneration"], loss["epoch"]) == ("test/node-a", 1, 2)
+    # Attached again, it goes on.
+    path = cluster.publish(volume, "node-a")
+    assert (path / "kept").read_text() == "committed" and not (path / "lost").exists()
+    # Its pod is gone with the machine: detaching waits for nothing.
+    forget_pool(cluster, "node-a", path)
+    cluster.node("node-a").NodeUnpublishVolume(
+        csi.NodeUnpublishVolumeRequest(volume_id=volume.volume_id, target_path=str(path)), timeout=60)
+    cluster.detach(volume, "node-a")
+    assert json.loads(cluster.perssd("lease", volume.volume_id, "--json").stdout)["loss"]["epoch"] == 4
+    path = cluster.publish(volume, "node-b")
+    assert (path / "kept").read_text() == "committed"
+    cluster.unpublish(volume, "node-b")
 
 
 def test_a_second_controller_changes_nothing(cluster):

@@ -38,6 +38,7 @@ struct SelfFreezingPool: VolumePool {
 
     var name: String { pool.name }
     var location: String { pool.location }
+    var damagedCopies: [DamagedCopy] { pool.damagedCopies }
     var cutsAreInstant: Bool { pool.cutsAreInstant }
     func usage() async throws -> PoolUsage { try await pool.usage() }
     func check() async throws { try await pool.check() }

@@ -19,6 +19,9 @@ public protocol VolumePool: Sendable {
     /// cuts only where `requireFrozenCuts` says so.
     var cutsFreeze: Bool { get }
 
+    /// Copies that `recover` found and could not make sense of. They are left alone.
+    var damagedCopies: [DamagedCopy] { get }
+
     func usage() async throws -> PoolUsage
 
     /// Fails, saying why, where the pool cannot be used: for Probe.
