@@ -78,11 +78,10 @@ struct Detach {
         let silence = lease.silentSince.map { max(0, now.timeIntervalSince($0)) } ?? 0
         // A node that lives is silent between two reports, however little the volume's parameter grants. Where the clocks differ,
         // this waits for longer, and not for less.
-        let livesByItsRecord = record.map { $0.isAlive(at: now) && silence <= $0.longestSilence } ?? false
-        guard silence > limit, !livesByItsRecord else {
+        let isAlive = record?.isAlive(at: now) ?? false
+        guard silence > (isAlive ? max(limit, record?.longestSilence ?? 0) : limit) else {
             return Waiting(
-                holderIsAlive: record?.isAlive(at: now) ?? false,
-                error: aborted(head.value, lease, record, now, silence))
+                holderIsAlive: isAlive, error: aborted(head.value, lease, record, now, silence))
         }
         // Any change of the head is a sign of life, or another detach at work: then it is looked at anew.
         var isRevoking = false

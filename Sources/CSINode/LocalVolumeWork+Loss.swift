@@ -10,27 +10,36 @@ extension LocalVolumeWork {
     /// The lease goes, too, and the epoch grows, so that the copy is a branch should the drive come back.
     func recordLossOfCopy() async throws {
         guard isMissing else { return }
-        let seen: Versioned<Head>
-        do { seen = try await environment.catalog.head(volume) } catch let error as PerSSDError
-            where error.code == .notFound
-        { return }
-        guard let lease = openLease(of: seen.value) else { return }
+        do {
+            try await recordLossOfCopy(seen: environment.catalog.head(volume).value)
+        } catch let error as PerSSDError where error.code == .notFound {
+            // The volume is deleted.
+        }
+    }
+
+    /// The same where the head has just been read.
+    ///
+    /// - Returns: whether there was such a loss.
+    @discardableResult
+    func recordLossOfCopy(seen: Head) async throws -> Bool {
+        guard isMissing, let lease = openLease(of: seen) else { return false }
         var isRevoking = false
-        let after = try await environment.catalog.updateHead(volume, known: seen) {
+        let after = try await environment.catalog.updateHead(volume, incarnation: seen.incarnation) {
             [time = environment.catalog.time] head in
             // A publish that runs meanwhile has a copy before it opens the head.
-            isRevoking = head.epoch == seen.value.epoch && openLease(of: head) != nil && isMissing
+            isRevoking = head.epoch == seen.epoch && openLease(of: head) != nil && isMissing
             return isRevoking ? head.revoking(now: time) : head
         }
         memory.withLock { $0.head = after }
-        guard isRevoking else { return }
+        guard isRevoking else { return false }
         environment.logger.error(
             """
             this node had volume \(volume) open since \(lease.since.formatted(.iso8601)), and its local copy is gone: what was \
             written and not committed is lost to the volume, which stands at \
             \(after.value.newest?.description ?? "its creation")
             """,
-            metadata: ["volume": "\(volume)", "epoch": "\(seen.value.epoch)"])
+            metadata: ["volume": "\(volume)", "epoch": "\(seen.epoch)"])
+        return true
     }
 
     /// That the node has no local copy of the volume, not even one that nobody can read any more.

@@ -44,9 +44,12 @@ extension LocalVolumeWork {
     private func makeCurrent(
         _ request: PublishRequest, isFirst: Bool, progress: WorkProgress, opened: @Sendable () async -> Void
     ) async throws {
-        if isFirst { try await recordLossOfCopy() }
+        var mayBeLost = isFirst
         while true {
             let listing = try await environment.catalog.volume(volume)
+            if mayBeLost, try await recordLossOfCopy(seen: listing.head) { continue }
+            // What is missing from here on was taken away here.
+            mayBeLost = false
             // Refused before anything is moved, where it would be refused afterwards.
             _ = try listing.head.opening(
                 by: environment.node, expectedEpoch: request.epoch, now: environment.catalog.time)

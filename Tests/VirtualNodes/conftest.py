@@ -33,7 +33,7 @@ def pytest_sessionstart(session):
 def group(item):
     """What one pair of nodes does together, where several pairs share the work: a file, with one kind of pool."""
     kind = item.callspec.params.get("kind", "") if hasattr(item, "callspec") else ""
-    # Ten points take a fifth of all the time.
+    # Ten points on logical volumes take a third of all the time.
     return f"{item.path.stem} {kind} {item.originalname if 'killed_and' in item.name else ''}".strip()
 
 
