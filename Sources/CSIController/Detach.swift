@@ -1,3 +1,4 @@
+import Agents
 import Errors
 import Foundation
 import Logging
@@ -14,21 +15,45 @@ struct Detach {
     /// Nodes of other clusters are not this controller's to take anything from.
     var cluster: String
     var catalog: Catalog
+    var agents: any NodeAgents
     var logger: Logger
 
     /// How long a caller that set no deadline waits.
     static let patience = Duration.seconds(10)
+    /// How long a node may take to answer that it has been asked, and when a node that lives is asked again.
+    private static let asking = (patience: Duration.seconds(5), pause: Duration.seconds(30))
     private static let pauses = (first: Duration.milliseconds(100), longest: Duration.seconds(2))
 
     /// - Throws: `aborted` while there is uncommitted work, with how long it has been waited for.
     func run(until deadline: ContinuousClock.Instant?) async throws {
         let end = Self.lastTry(deadline)
         var pause = Self.pauses.first
+        var asked: (task: Task<Void, Never>, at: ContinuousClock.Instant)?
+        // Nobody hears the answer any more.
+        defer { asked?.task.cancel() }
         while true {
             guard let waiting = try await step() else { return }
             guard waiting.holderIsAlive, ContinuousClock.now + pause < end else { throw waiting.error }
+            if let holder = waiting.holder, asked.map({ .now - $0.at > Self.asking.pause }) ?? true {
+                asked?.task.cancel()
+                // Beside the wait, which has to see at once what the node commits, whether or not it can be asked.
+                asked = (Task { await ask(holder, until: min(end, .now + Self.asking.patience)) }, .now)
+            }
             try await Task.sleep(for: pause)
             pause = min(pause * 3 / 2, Self.pauses.longest)
+        }
+    }
+
+    /// Nothing on a node looks at a volume that no pod has there any more, unless it is asked. That it cannot be asked changes
+    /// nothing: it is waited for all the same.
+    private func ask(_ holder: NodeReference, until deadline: ContinuousClock.Instant) async {
+        do {
+            try await agents.handOver(volume, on: holder, until: deadline)
+        } catch {
+            guard !Task.isCancelled else { return }
+            logger.notice(
+                "a node cannot be asked to hand a volume over, and is waited for all the same: \(error)",
+                metadata: ["volume": "\(volume)", "node": "\(holder)"])
         }
     }
 
@@ -40,6 +65,8 @@ struct Detach {
 
     private struct Waiting {
         var holderIsAlive: Bool
+        /// Who may have uncommitted writes, where that is known to be so.
+        var holder: NodeReference?
         var error: PerSSDError
     }
 
@@ -81,7 +108,7 @@ struct Detach {
         let isAlive = record?.isAlive(at: now) ?? false
         guard silence > (isAlive ? max(limit, record?.longestSilence ?? 0) : limit) else {
             return Waiting(
-                holderIsAlive: isAlive, error: aborted(head.value, lease, record, now, silence))
+                holderIsAlive: isAlive, holder: lease.holder, error: aborted(head.value, lease, record, now, silence))
         }
         // Any change of the head is a sign of life, or another detach at work: then it is looked at anew.
         var isRevoking = false

@@ -12,6 +12,8 @@ import Units
 actor NodeVolumes {
     private var volumes: [VolumeID: Entry] = [:]
     private let environment: NodeEnvironment
+    /// Until then, what is not known here may still be there.
+    private var isRecovered = false
 
     private struct Entry {
         var actor: VolumeActor
@@ -24,6 +26,7 @@ actor NodeVolumes {
     /// what is dirty and not mounted is staged out, and what was being restored is gone already.
     func recover(_ found: [RecoveredCopy]) async throws {
         for copy in found { try await takeUp(copy.copy, in: copy.pool) }
+        isRecovered = true
         do {
             try await environment.useFiles.removeAll(besides: Set(volumes.keys.map(\.rawValue)))
         } catch {
@@ -228,6 +231,21 @@ actor NodeVolumes {
     func recordLossOfCopy(of id: VolumeID) async throws {
         guard let entry = volumes[id], await entry.actor.isIdle else { return }
         try await entry.work.recordLossOfCopy()
+    }
+
+    /// Begins at once to commit what is not committed of a volume that no pod has any more, and puts on record what is lost with
+    /// its local copy. One that a pod has is left to its unpublish.
+    ///
+    /// - Throws: `unavailable` where it is not known yet what this node has.
+    func handOver(_ id: VolumeID) async throws {
+        guard isRecovered else {
+            throw PerSSDError(
+                .unavailable, "node \(environment.node.node) is still finding out which volumes it has",
+                remedy: "try again")
+        }
+        try await actor(for: id).settle(inBackground: true, until: .now)
+        try await recordLossOfCopy(of: id)
+        await forgetIfNothing(id)
     }
 
     /// Drops the actor of a volume that this node has nothing of.
