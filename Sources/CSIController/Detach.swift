@@ -9,6 +9,14 @@ import Units
 /// Takes a lease back from a node. What the node has not committed is waited for as long as the node lives, and given up,
 /// loudly, once it has been silent for the volume's `nodeLossTimeout`.
 struct Detach {
+    enum Purpose {
+        /// No pod is to come to the node for now. What is held back for one that may come all the same stays there.
+        case detach
+        /// What is held back is wanted elsewhere: the node is to commit it now.
+        case handOver
+    }
+
+    var purpose = Purpose.detach
     var volume: VolumeID
     /// nil for whichever node of the cluster holds it.
     var node: NodeReference?
@@ -20,8 +28,10 @@ struct Detach {
 
     /// How long a caller that set no deadline waits.
     static let patience = Duration.seconds(10)
-    /// How long a node may take to answer that it has been asked, and when a node that lives is asked again.
-    private static let asking = (patience: Duration.seconds(5), pause: Duration.seconds(30))
+    /// How long a node may take to answer that it has been asked.
+    static let agentPatience = Duration.seconds(5)
+    /// When a node that lives is asked again.
+    private static let askingPause = Duration.seconds(30)
     private static let pauses = (first: Duration.milliseconds(100), longest: Duration.seconds(2))
 
     /// - Throws: `aborted` while there is uncommitted work, with how long it has been waited for.
@@ -34,10 +44,10 @@ struct Detach {
         while true {
             guard let waiting = try await step() else { return }
             guard waiting.holderIsAlive, ContinuousClock.now + pause < end else { throw waiting.error }
-            if let holder = waiting.holder, asked.map({ .now - $0.at > Self.asking.pause }) ?? true {
+            if let holder = waiting.holder, asked.map({ .now - $0.at > Self.askingPause }) ?? true {
                 asked?.task.cancel()
                 // Beside the wait, which has to see at once what the node commits, whether or not it can be asked.
-                asked = (Task { await ask(holder, until: min(end, .now + Self.asking.patience)) }, .now)
+                asked = (Task { await ask(holder, until: min(end, .now + Self.agentPatience)) }, .now)
             }
             try await Task.sleep(for: pause)
             pause = min(pause * 3 / 2, Self.pauses.longest)
@@ -80,12 +90,17 @@ struct Detach {
             let head = try await catalog.updateHead(
                 volume, incarnation: seen.value.incarnation, known: seen
             ) { head in
-                guard held(head)?.state == .open else { return try head.releasing(from: holder) }
+                guard let lease = held(head), lease.holder == holder, lease.state == .open else {
+                    return purpose == .detach ? try head.releasing(from: holder) : head
+                }
+                if purpose == .detach, lease.isHeldBack { return head.withdrawing(from: holder) }
                 // Another holder's record has not been read; it is, the next time.
                 return head.requestingDetach(from: holder, holderSeenAt: record?.seenAt, now: now)
             }
             guard let lease = held(head.value) else {
-                logger.info("volume is released", metadata: ["volume": "\(volume)", "node": "\(holder)"])
+                let what =
+                    head.value.lease == nil ? "volume is released" : "volume is detached, and held back on its node"
+                logger.info("\(what)", metadata: ["volume": "\(volume)", "node": "\(holder)"])
                 return nil
             }
             guard lease.holder == holder else {
@@ -161,6 +176,23 @@ struct Detach {
         guard let lease = head.lease, lease.holder.cluster == cluster, node == nil || lease.holder == node else {
             return nil
         }
-        return lease
+        switch purpose {
+        // One that is held back and withdrawn is the node's own until it has committed.
+        case .detach: return lease.isHeldBack && lease.publication == nil ? nil : lease
+        case .handOver: return lease.isHeldBack ? lease : nil
+        }
+    }
+}
+
+extension ControllerPlugin {
+    /// Has what a node of this cluster holds back of a volume committed now, and waits for that within the call's time; nothing
+    /// where nothing is held back, or there is no volume.
+    ///
+    /// - Throws: `aborted` while it is not committed. A node that is silent loses the lease as in any detach.
+    func settleHeldBack(_ id: VolumeID, until deadline: ContinuousClock.Instant?) async throws {
+        let detach = Detach(
+            purpose: .handOver, volume: id, node: nil, cluster: cluster, catalog: catalog, agents: agents,
+            logger: logger)
+        try await detach.run(until: deadline)
     }
 }
