@@ -135,6 +135,7 @@ struct Detach {
             return Waiting(holderIsAlive: true, error: aborted(head.value, lease, record, now, silence))
         }
         Instruments.leasesRevoked.add()
+        Instruments.losses.add()
         report(loss, silence)
         return nil
     }

@@ -150,6 +150,9 @@ actor NodeVolumes {
         }
     }
 
+    /// Of how many volumes this node has the lease open, as it last wrote or read their heads.
+    func openLeases() -> Int { volumes.values.count { $0.work.hasOpenLease } }
+
     /// Reads what `exposures` does not know yet.
     func learnRecoveryPoints() async {
         for (_, entry) in volumes { await entry.work.learnRecoveryPoint() }

@@ -24,7 +24,7 @@ struct LeaseCommand: AsyncParsableCommand {
     @Flag(help: "Print one JSON object, for scripts.") var json = false
 
     func validate() throws {
-        guard volume.generation == nil else { throw ValidationError("give the volume without a generation") }
+        guard volume.state == nil else { throw ValidationError("give the volume without a generation") }
         guard revoke || !yes else { throw ValidationError("--yes is for --revoke") }
     }
 

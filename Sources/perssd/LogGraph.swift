@@ -81,7 +81,8 @@ struct LogGraph {
         for branch in branches.filter(isDue) {
             addSide(
                 "x  what \(branch.provenance.node) had not committed when it lost epoch \(branch.epoch), cut "
-                    + "\(Output.time(branch.provenance.cutAt)) UTC")
+                    + "\(Output.time(branch.provenance.cutAt)) UTC: @\(VolumeArgument.State.branch(epoch: branch.epoch))"
+            )
         }
         branches.removeAll(where: isDue)
     }
