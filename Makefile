@@ -49,7 +49,8 @@ test-volume-groups: dependencies-test ## Try pools of logical volumes in full in
 		Tests/VirtualNodes/conformance_of_volume_groups.py
 
 terrain: dependencies-terrain ## Compute terrain parameters on volumes, and in other ways (as root: examples/terrain)
-	$(SUDO) env JOBS=$(JOBS) examples/terrain/run $(TERRAIN_OPTIONS)
+	$(SWIFT_BUILD) --configuration $(CONFIGURATION)
+	$(SUDO) env PERSSD_BIN="$(PRODUCTS)" examples/terrain/run $(TERRAIN_OPTIONS)
 
 bench: dependencies-bench ## Measure PerSSD beside zstd, rclone and restic (as root: docs/benchmarks.md)
 	$(SWIFT_BUILD) --configuration release --product perssd-bench

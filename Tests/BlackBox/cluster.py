@@ -90,7 +90,9 @@ class Process(Plugin):
     def start(self):
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            DIE_WITH_PARENT + self.command, env={**os.environ, **self.environment}, stdout=self.log, stderr=self.log)
+            DIE_WITH_PARENT + self.command, env={**os.environ, **self.environment}, stdout=self.log, stderr=self.log,
+            # A terminal's Ctrl-C is for whoever started this, who ends it in order.
+            process_group=0)
         self.connect(f"unix:{self.socket_path}", self.command[0])
 
     def has_ended(self):

@@ -4,7 +4,6 @@ Each engine's function goes through an example in the engine's own order, and le
 that reads what nobody has written yet, a claim that is not there, a mount or an argument that is wrong, all show in what comes out.
 """
 
-import graphlib
 import json
 import os
 import pathlib
@@ -76,6 +75,17 @@ class Namespace:
         self.run([*container["command"], *container.get("args", [])], mounts, environment)
 
 
+def ordered(tasks):
+    """Names in an order that the dependencies allow, {name: those before it}, and of these the worst: what is listed last is done as
+    soon as nothing forbids it, so that a dependency that is missing shows."""
+    left = dict(tasks)
+    while left:
+        ready = [name for name, before in left.items() if not set(before) & set(left)]
+        assert ready, f"{list(left)} wait for each other"
+        left.pop(ready[-1])
+        yield ready[-1]
+
+
 def _contents(directory):
     return sorted((str(path), path.stat().st_mtime_ns) for path in pathlib.Path(directory).rglob("*"))
 
@@ -114,9 +124,7 @@ class Argo:
         values = {"workflow.name": "terrain-x", **{f"inputs.parameters.{key}": value for key, value in arguments.items()}}
         if "dag" in template:
             tasks = {task["name"]: task for task in template["dag"]["tasks"]}
-            order = graphlib.TopologicalSorter({name: re.findall(r"[\w-]+", task.get("depends", ""))
-                                                for name, task in tasks.items()}).static_order()
-            for one in order:
+            for one in ordered({name: re.findall(r"[\w-]+", task.get("depends", "")) for name, task in tasks.items()}):
                 self._task(tasks[one], values)
         elif "steps" in template:
             for group in template["steps"]:
@@ -160,7 +168,7 @@ def tekton(namespace, documents, run):
             workspaces[binding["name"]] = namespace.claims[binding["name"]]
     assert set(workspaces) == {one["name"] for one in pipeline["workspaces"]}
     tasks = {task["name"]: task for task in pipeline["tasks"]}
-    for name in graphlib.TopologicalSorter({n: task.get("runAfter", []) for n, task in tasks.items()}).static_order():
+    for name in ordered({name: task.get("runAfter", []) for name, task in tasks.items()}):
         task = tasks[name]
         matrix = task.get("matrix", {}).get("params", [])
         assert len(matrix) < 2
@@ -202,8 +210,7 @@ def kubeflow(namespace, specification, platform):
             return inputs[parameter["componentInputParameter"]]
         return outputs[parameter["taskOutputParameter"]["producerTask"]]
 
-    order = graphlib.TopologicalSorter({name: task.get("dependentTasks", []) for name, task in tasks.items()})
-    for name in order.static_order():
+    for name in ordered({name: task.get("dependentTasks", []) for name, task in tasks.items()}):
         task = tasks[name]
         given = {key: value(one) for key, one in task.get("inputs", {}).get("parameters", {}).items()}
         executor = specification["components"][task["componentRef"]["name"]]["executorLabel"]

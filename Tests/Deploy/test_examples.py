@@ -178,6 +178,23 @@ def test_claims_are_served(engine, runs, cluster):
         cluster.delete(cluster.controller.CreateVolume(request, timeout=30).volume)
 
 
+def test_classes_that_examples_bring_are_accepted(cluster):
+    classes = [document for file in FILES for document in documents(file) if document["kind"] == "StorageClass"]
+    assert [one["metadata"]["name"] for one in classes] == ["perssd-intermediate"]
+    for one in classes:
+        parameters = dict(one["parameters"])
+        assert one["provisioner"] == the_driver()
+        request = csi.CreateVolumeRequest(
+            name=f"pvc-{uuid.uuid4()}", capacity_range=csi.CapacityRange(required_bytes=512 * MIB),
+            volume_capabilities=[mount(parameters.pop("csi.storage.k8s.io/fstype"))], parameters=parameters)
+        cluster.delete(cluster.controller.CreateVolume(request, timeout=30).volume)
+
+
+def the_driver():
+    (driver,) = of_kind("minimal", "CSIDriver")
+    return driver["metadata"]["name"]
+
+
 def test_snapshot_classes_are_the_charts():
     (made,) = of_kind("minimal", "VolumeSnapshotClass")
     manifests = [document for file in FILES for document in documents(file)]

@@ -1,12 +1,16 @@
 """The network between the nodes and the bucket: counts what crosses it, and can be made slow."""
 
+import ctypes
 import multiprocessing
 import queue
+import signal
 import socket
 import threading
 import time
 
 PIECE = 256 << 10
+# <linux/prctl.h>
+PR_SET_PDEATHSIG = 1
 
 
 class Direction:
@@ -38,7 +42,6 @@ class Link:
         self._sent, self._fetched = (multiprocessing.Value("Q", 0) for _ in range(2))
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
-        # It ends with this process, however that ends.
         self._process = multiprocessing.Process(target=self._serve, daemon=True)
 
     def __enter__(self):
@@ -56,6 +59,9 @@ class Link:
         return self._sent.value, self._fetched.value
 
     def _serve(self):
+        # It ends with the process that made it, however that ends, and not by a terminal's Ctrl-C before.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         out = Direction(self.bytes_per_second, self._sent)
         back = Direction(self.bytes_per_second, self._fetched)
         while True:

@@ -203,10 +203,13 @@ class RcloneMount(Mounted):
                 # Its own five seconds of waiting for more are saved: the step's end waits for the upload.
                 "--vfs-write-back", "0s", "--cache-dir", str(cache), "--rc", "--rc-no-auth",
                 "--rc-addr", f"127.0.0.1:{port}"],
-            env=self.bucket.environment, stdout=log, stderr=log)
+            env=self.bucket.environment, stdout=log, stderr=log, process_group=0)
 
     def finish(self, pod):
-        while True:
+        # The kernel tells the file system some moments after a process has closed its last file, so one look that finds nothing to do
+        # is not enough.
+        idle = 0
+        while idle < 4:
             request = urllib.request.Request(
                 f"http://127.0.0.1:{self.controls[pod.name]}/vfs/stats", data=b"{}",
                 headers={"Content-Type": "application/json"})
@@ -214,8 +217,7 @@ class RcloneMount(Mounted):
                 cache = json.load(answer)["diskCache"]
             if cache["erroredFiles"]:
                 raise RuntimeError(f"rclone mount could not upload {cache['erroredFiles']} files of {pod.name}")
-            if not cache["uploadsInProgress"] and not cache["uploadsQueued"]:
-                return
+            idle = 0 if cache["uploadsInProgress"] or cache["uploadsQueued"] else idle + 1
             time.sleep(0.05)
 
 
@@ -232,4 +234,4 @@ class S3FS(Mounted):
                 "s3fs", f"{server.bucket}:/{self.prefix}", str(directory), "-f", "-o", f"passwd_file={passwords}",
                 "-o", f"url={server.endpoint}", "-o", "use_path_request_style", "-o", f"tmpdir={cache}",
                 "-o", "endpoint=us-east-1"],
-            stdout=log, stderr=log)
+            stdout=log, stderr=log, process_group=0)
