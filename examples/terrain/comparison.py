@@ -98,12 +98,16 @@ def expected_digests(elevation, workplace):
     return found
 
 
+def seconds(value):
+    return "never" if math.isnan(value) else f"{value:.1f} s"
+
+
 def report(results):
     """The table, and figures: what counts is the ratios, each within a round."""
     print(f"\n{'':18} {'makespan':>10} {'durable':>10} {'to bucket':>11} {'from it':>11}   kept in the bucket")
     for name, rounds in results.items():
         middle = {key: statistics.median(one[key] for one in rounds) for key in ("makespan", "durable", "sent", "fetched")}
-        durable = "never" if math.isnan(middle["durable"]) else f"{middle['durable']:.1f} s"
+        durable = seconds(middle["durable"])
         print(f"{name:18} {middle['makespan']:8.1f} s {durable:>10} {middle['sent'] / MIB:7.0f} MiB "
               f"{middle['fetched'] / MIB:7.0f} MiB   {rounds[0]['keeps']}")
     print()
@@ -172,5 +176,6 @@ def compare(options, descriptions, binaries):
                 if digests != expected:
                     raise SystemExit(f"terrain.py: {name}: the mosaics in the bucket are not those of the whole model")
                 results[name].append(result)
+                note(f"  {result['makespan']:.1f} s, durable: {seconds(result['durable'])}")
     note("in each way all three mosaics have the pixels that the whole model gives at once")
     report(results)
