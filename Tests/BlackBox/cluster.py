@@ -129,14 +129,22 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
-        for process in self.processes.values():
-            if not process.has_ended():
-                process.stop()
+        hung = []
+        for name, process in self.processes.items():
+            try:
+                if not process.has_ended():
+                    process.stop()
+            except subprocess.TimeoutExpired:
+                # It goes, so that all the rest can, and is reported then.
+                process.kill()
+                hung.append(name)
         for path in sorted(mounts_below(self.directory), key=len, reverse=True):
             subprocess.run(["umount", path], check=False)
         for device in loops_below(self.directory):
             subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
+        logs = [self.processes[name].text()[-2000:] for name in hung]
         shutil.rmtree(self.directory, ignore_errors=True)
+        assert not hung, f"{hung} did not end within a minute of SIGTERM: {logs}"
 
     # Processes
 

@@ -63,7 +63,9 @@ def test_a_wrong_mosaic_is_noticed(start, tmp_path):
     assert process.returncode == 1 and "are not those of the whole model" in errors, errors
 
 
-def test_an_end_from_outside_leaves_nothing(start, place):
+# Ctrl-C, and what timeout(1) and a system that is shut down send.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_end_from_outside_leaves_nothing(start, place, number):
     process = start("--ways", "perssd")
     try:
         deadline = time.monotonic() + 120
@@ -72,8 +74,8 @@ def test_an_end_from_outside_leaves_nothing(start, place):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         # As a terminal does it: to all that have not left its group.
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         _, errors = process.communicate(timeout=180)
     finally:
         process.kill()
-    assert process.returncode == 130 and "Traceback" not in errors, errors
+    assert process.returncode == 128 + number and "Traceback" not in errors, errors

@@ -59,9 +59,11 @@ class Link:
         return self._sent.value, self._fetched.value
 
     def _serve(self):
-        # It ends with the process that made it, however that ends, and not by a terminal's Ctrl-C before.
+        # It ends with the process that made it, however that ends, and not before, by a signal to the whole group: whoever is ended in
+        # order still needs the bucket.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         out = Direction(self.bytes_per_second, self._sent)
         back = Direction(self.bytes_per_second, self._fetched)
         while True:
