@@ -325,7 +325,9 @@ actor NodeVolumes {
     private func heldBack(in pool: any VolumePool) async -> [(id: VolumeID, copy: CopyRecord)] {
         var found: [(id: VolumeID, copy: CopyRecord, since: ContinuousClock.Instant)] = []
         for (id, entry) in volumes where (try? entry.work.pool.name) == pool.name {
-            if let copy = entry.work.copy, let since = await entry.actor.heldBackSince { found.append((id, copy, since)) }
+            if let copy = entry.work.copy, let since = await entry.actor.heldBackSince {
+                found.append((id, copy, since))
+            }
         }
         return found.sorted { $0.since < $1.since }.map { ($0.id, $0.copy) }
     }
