@@ -69,15 +69,14 @@ enum GenerationFiles {
     }
 
     private static func requireExt4(_ read: Ext4.Read, _ state: FoundState) throws {
-        var beginning = [UInt8](repeating: 0, count: Int(min(128 << 10, state.record.map.capacityBytes)))
+        let length = min(ContentKind.lengthOfBeginning, state.record.map.capacityBytes)
+        var beginning = [UInt8](repeating: 0, count: Int(length))
         try beginning.withUnsafeMutableBytes { try read(0, $0) }
-        guard !Ext4.isAtBeginning(of: beginning) else { return }
-        func has(_ magic: String, at offset: Int) -> Bool { beginning.dropFirst(offset).starts(with: magic.utf8) }
-        let other = has("XFSB", at: 0) ? "an xfs" : has("_BHRfS_M", at: 65_600) ? "a btrfs" : nil
-        let what = other ?? "no file system that is known here"
+        let content = ContentKind(beginning: beginning)
+        guard content != .ext4 else { return }
         throw PerSSDError(
             .failedPrecondition,
-            "\(state.title) of \(state.record.volume) holds \(what), and only files of an ext4 can be read "
+            "\(state.title) of \(state.record.volume) holds \(content.title), and only files of an ext4 can be read "
                 + "straight from the bucket",
             remedy: "'perssd restore' it to a file, and mount that")
     }

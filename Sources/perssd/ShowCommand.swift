@@ -37,6 +37,8 @@ struct ShowCommand: AsyncParsableCommand {
         var reference: Reference?
         var parent: Reference?
         var lineage: String
+        /// "ext4", "xfs", "btrfs" or "raw"; "damaged" where that cannot be read.
+        var content: String
         var blockSize: Int
         /// Blocks that are not all zeros.
         var blocks: UInt64
@@ -52,14 +54,15 @@ struct ShowCommand: AsyncParsableCommand {
         let listing = try await finder.volume(volume.volume)
         let (state, reference) = try await Self.find(volume.state, of: listing, finder)
         let record = state.record
-        guard json else { return Output.line(Self.text(listing, reference, state)) }
+        let content = try await ContentKind.name(of: record, in: catalog)
+        guard json else { return Output.line(Self.text(listing, reference, state, content)) }
         try Output.json(
             Report(
                 volume: VolumeDescription(listing), generation: GenerationDescription(record),
                 branchEpoch: state.branchEpoch,
                 reference: reference.map(Reference.init), parent: record.parent.map(Reference.init),
                 lineage: record.lineage,
-                blockSize: record.map.blockSize.bytes, blocks: record.map.totals.blocks,
+                content: content, blockSize: record.map.blockSize.bytes, blocks: record.map.totals.blocks,
                 storedBytes: record.map.totals.blockBytes, mapBytes: record.map.totals.mapBytes))
     }
 
@@ -92,7 +95,8 @@ struct ShowCommand: AsyncParsableCommand {
     }
 
     private static func text(
-        _ listing: VolumeListing, _ reference: GenerationReference?, _ state: FoundState
+        _ listing: VolumeListing, _ reference: GenerationReference?, _ state: FoundState,
+        _ content: String
     ) -> String {
         let record = state.record
         let (map, provenance) = (record.map, record.provenance)
@@ -113,7 +117,7 @@ struct ShowCommand: AsyncParsableCommand {
             [
                 ("volume", "\(listing.record.title) (\(record.volume))")
             ] + which + [
-                ("content", "\(map.contentDigest)"),
+                ("holds", content), ("content", "\(map.contentDigest)"),
                 ("node", "\(provenance.node)"),
                 ("epoch", "\(record.epoch)"),
                 ("since", provenance.startedAt.map { "\(Output.time($0)) UTC" } ?? "-"),

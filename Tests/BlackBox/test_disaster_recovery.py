@@ -44,7 +44,9 @@ def test_a_new_cluster_takes_up_the_volumes_of_one_that_is_lost(cluster, binarie
         rebuilt.start_controller()
         rebuilt.start_node("node-x")
         rebuilt.start_node("node-y")
-        listed = {volume["name"]: volume for volume in json.loads(rebuilt.perssd("volumes", "--json").stdout)}
+        listed = {volume["name"]: volume
+                  for volume in json.loads(rebuilt.perssd("volumes", "--contents", "--json").stdout)}
+        assert [listed[name]["content"] for name in ("raw", "results", "model")] == ["raw", "ext4", "ext4"]
         found = {name: by_hand(volume["id"]) for name, volume in listed.items()}
 
         # Nobody had it: it is there at once. The incarnation, where it is said, has to be the volume's.
