@@ -90,10 +90,11 @@ struct Detach {
             let head = try await catalog.updateHead(
                 volume, incarnation: seen.value.incarnation, known: seen
             ) { head in
-                guard let lease = held(head), lease.holder == holder, lease.state == .open else {
-                    return purpose == .detach ? try head.releasing(from: holder) : head
+                if purpose == .detach {
+                    guard let lease = head.lease, lease.state == .open else { return try head.releasing(from: holder) }
+                    if lease.isHeldBack { return head.withdrawing(from: holder) }
                 }
-                if purpose == .detach, lease.isHeldBack { return head.withdrawing(from: holder) }
+                guard held(head)?.holder == holder else { return head }
                 // Another holder's record has not been read; it is, the next time.
                 return head.requestingDetach(from: holder, holderSeenAt: record?.seenAt, now: now)
             }
