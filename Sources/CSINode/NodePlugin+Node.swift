@@ -72,8 +72,11 @@ extension NodePlugin: NodeService {
         let id = try VolumeID(requested: request.volumeID)
         let path = try await resolved(request.targetPath, tolerating: [.notFound])
         let actor = await volumes.actor(for: id)
-        try await actor.unpublish(
-            path: path, inBackground: await stagesOutInBackground(id), until: patience(context))
+        let inBackground = await stagesOutInBackground(id)
+        let deadline = patience(context)
+        // kubelet asks again after two minutes at the latest.
+        if !inBackground { await volumes.noteAwaited(id, until: deadline + .seconds(150)) }
+        try await actor.unpublish(path: path, inBackground: inBackground, until: deadline)
         // Else the controller would wait for a commit that cannot come.
         try await volumes.recordLossOfCopy(of: id)
         await volumes.forgetIfNothing(id)

@@ -148,6 +148,23 @@ actor NodeVolumes {
         return entry.work.copy?.sizeBytes ?? 0
     }
 
+    /// The volumes that may hold what is not in the bucket, pods' and others'.
+    func flushable() async -> [FlushableVolume] {
+        var found: [FlushableVolume] = []
+        for (_, entry) in volumes {
+            guard let copy = entry.work.copy, copy.use == .volume, copy.state == .dirty else { continue }
+            found.append(
+                FlushableVolume(
+                    actor: entry.actor, work: entry.work, isPublished: await !entry.actor.targets.isEmpty))
+        }
+        return found
+    }
+
+    /// Somebody waits for a volume's work to be committed.
+    func noteAwaited(_ id: VolumeID, until time: ContinuousClock.Instant) {
+        volumes[id]?.work.noteAwaited(until: time)
+    }
+
     /// The published volumes whose next checkpoint is due.
     func dueForCheckpoint() async -> [(id: VolumeID, actor: VolumeActor)] {
         var due: [(id: VolumeID, actor: VolumeActor)] = []

@@ -70,6 +70,10 @@ actor VolumeActor {
 
     var targets: [Publication] { Array(machine.targets.values) }
     var isIdle: Bool { machine.isIdle }
+    /// How far the work on it is, in words; nil where there is none.
+    var progressText: String? {
+        [.stageOut, .access].compactMap { jobs[$0] }.first { $0.result == nil }?.progressText
+    }
 
     /// Where the volume is idle, no further work is begun on this object: its local copy may be evicted.
     ///

@@ -46,10 +46,11 @@ public struct ServiceProcess: Sendable {
     /// Runs the services until SIGTERM or SIGINT, then ends them in reverse order.
     ///
     /// - Parameters:
-    ///   - readiness: throws, with the reason, where the plugin cannot work.
+    ///   - lastWork: how long the last of the services may work on before the others begin to end.
+    ///   - readiness: says what works; throws, with the reason, where the plugin cannot work.
     ///   - measurements: of the plugin, looked up whenever the metrics are asked for.
     public func run(
-        _ services: [any Service], readiness: @escaping @Sendable () async throws -> Void,
+        _ services: [any Service], lastWork: Duration = .zero, readiness: @escaping Monitor.Readiness,
         measurements: @escaping @Sendable () async -> [MetricSample] = { [] }
     ) async throws {
         monitor?.watch(readiness) { [store] in
@@ -64,7 +65,7 @@ public struct ServiceProcess: Sendable {
         }
         var configuration = ServiceGroupConfiguration(
             services: configurations, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
-        configuration.maximumGracefulShutdownDuration = RPCService.gracePeriod + .seconds(8)
+        configuration.maximumGracefulShutdownDuration = lastWork + RPCService.gracePeriod + .seconds(8)
         try await ServiceGroup(configuration: configuration).run()
         logger.info("ended")
     }

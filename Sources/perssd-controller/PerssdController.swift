@@ -37,7 +37,12 @@ struct PerssdController: AsyncParsableCommand {
         let service = RPCService(
             plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
             on: process.settings.endpoint, logger: process.logger)
-        try await process.run(background + [service], readiness: { try await plugin.requireReady() })
+        try await process.run(
+            background + [service],
+            readiness: {
+                try await plugin.requireReady()
+                return "ready"
+            })
     }
 }
 
