@@ -63,6 +63,7 @@ extension NodePlugin {
         for state in CopyRecord.State.allCases {
             samples.append(Instruments.localCopies.sample(Double(states[state] ?? 0), state.rawValue))
         }
+        samples.append(Instruments.openLeases.sample(Double(await volumes.openLeases())))
         let now = catalog.time
         for (id, exposure) in await volumes.exposures() {
             let age = exposure.age(at: now) / .seconds(1)

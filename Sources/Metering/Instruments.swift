@@ -62,6 +62,12 @@ public enum Instruments {
         "perssd_leases_revoked_total", "Leases that the controller took from nodes that were silent for too long.",
         of: [.controller])
 
+    public static let losses = counter(
+        "perssd_losses_total",
+        "Times that uncommitted work was given up, so that a volume went back to its newest generation.", of: all)
+    public static let openLeases = gauge(
+        "perssd_open_leases", "Volumes whose lease the node has open: it may hold what no generation holds.")
+
     // MARK: Volumes and pools
 
     public static let localCopies = gauge(
@@ -94,6 +100,7 @@ public enum Instruments {
             stageOutSentBytes.definition, checkpoints.definition, cutFreeze.definition, branches.definition,
             restoreDuration.definition, restoreReceivedBytes.definition, restoreWrittenBytes.definition,
             publishes.definition, evictions.definition, leasesRevoked.definition,
+            losses.definition, openLeases.definition,
         ] + [
             localCopies.definition, recoveryPointAge.definition, unsavedBytes.definition, poolSizeBytes.definition,
             poolFreeBytes.definition, poolEvictableBytes.definition, poolMissing.definition,

@@ -18,7 +18,7 @@ struct Perssd: AsyncParsableCommand {
         subcommands: [
             VolumesCommand.self, LogCommand.self, ShowCommand.self, DiffCommand.self, VerifyCommand.self,
             RestoreCommand.self, CloneCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self,
-            LeaseCommand.self, FlushCommand.self,
+            LeaseCommand.self, ForgetCommand.self, FlushCommand.self,
             PinCommand.self, CollectCommand.self, DemoCommand.self,
         ])
 }

@@ -153,6 +153,16 @@ def test_a_flush_ends_what_is_held_up_in_the_background(make_node, bucket):
     cluster.unpublish(published, "node-a", pod="published")
 
 
+def test_a_flush_ends_the_delay_of_a_stage_out(make_node, bucket):
+    cluster = make_node()
+    waiting = dirty(cluster, "waiting", 3, stageOut="background", stageOutDelay="1h")
+    cluster.unpublish(waiting, "node-a", pod="waiting")
+    assert generations(bucket, waiting) == []
+    result = flush(cluster, "--json")
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert report(result)["waiting"]["outcome"] == "committed" and len(generations(bucket, waiting)) == 1
+
+
 def test_only_root_may_flush(make_node):
     cluster = make_node()
     socket = cluster.directory / "node-a" / "state" / "control.sock"

@@ -161,15 +161,17 @@ def test_what_a_lost_node_costs_is_counted(place, workplace):
     volume = cluster.create("lost", parameters={"nodeLossTimeout": "1s"})
     (cluster.publish(volume, "node-a") / "work").write_text("never staged out")
     assert node.value("perssd_local_copies", state="dirty") == 1
+    assert node.value("perssd_open_leases") == 1 and controller.value("perssd_losses_total") == 0
     cluster.processes["node-a"].kill()
     cluster.age_node("node-a")
     cluster.detach(volume, "node-a")
-    assert controller.value("perssd_leases_revoked_total") == 1
+    assert controller.value("perssd_leases_revoked_total") == 1 and controller.value("perssd_losses_total") == 1
     subprocess.run(["umount", cluster.target("node-a", "pod")], check=True)
     cluster.restart("node-a")
     assert node.wait(at_least(1), "perssd_branches_total") == 1
     node.wait(lambda count: count == 0, "perssd_local_copies", state="dirty")
-    assert controller.value("perssd_leases_revoked_total") == 1
+    assert node.value("perssd_open_leases") == 0
+    assert controller.value("perssd_leases_revoked_total") == 1 and controller.value("perssd_losses_total") == 1
 
 
 def test_copies_that_make_room_are_counted(binaries, workplace):

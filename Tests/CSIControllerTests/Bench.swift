@@ -1,3 +1,4 @@
+import Agents
 import CSI
 import CSIController
 import CatalogTestSupport
@@ -16,6 +17,7 @@ struct Bench {
     let store: any ObjectStore
     let clock: TestClock
     let log = LogRecorder()
+    var agents: any NodeAgents = NoNodeAgents()
 
     init(_ store: any ObjectStore = MemoryStore(), clock: TestClock = TestClock()) {
         (self.store, self.clock) = (store, clock)
@@ -25,7 +27,7 @@ struct Bench {
 
     func plugin(cluster: String = cluster) -> ControllerPlugin {
         // The clusters here have valid names.
-        try! ControllerPlugin(catalog: catalog, cluster: cluster, version: "1.2.3", logger: log.logger)
+        try! ControllerPlugin(catalog: catalog, cluster: cluster, version: "1.2.3", agents: agents, logger: log.logger)
     }
 
     /// Every call goes through the messages' coding and the mapping of errors, as on the wire.

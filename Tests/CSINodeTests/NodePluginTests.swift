@@ -41,10 +41,11 @@ final class NodeHarness: Sendable {
     ///   - pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
     ///   - more: names of further pools.
     ///   - missing: those that the node is to have, and lacks.
+    ///   - starting: whether it takes up what is there.
     ///   - wrapping: what the plugin gets for a pool.
     func node(
         _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64? = 4 << 30, more: [String] = [],
-        missing: [MissingPool] = [], watchInterval: Duration = .seconds(3600),
+        missing: [MissingPool] = [], watchInterval: Duration = .seconds(3600), starting: Bool = true,
         wrapping: (ImagePool) -> any VolumePool = { $0 }
     ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
@@ -62,7 +63,7 @@ final class NodeHarness: Sendable {
             node: try NodeReference(cluster: "test", node: name), catalog: catalog, pools: pools,
             missingPools: missing, publisher: publisher,
             version: "test", watchInterval: watchInterval, logger: logger)
-        try await plugin.start()
+        if starting { try await plugin.start() }
         return TestNode(harness: self, plugin: plugin, pods: pods)
     }
 }

@@ -12,10 +12,13 @@ private final class ScriptedWork: VolumeWork {
         var log: [String] = []
         var failures: [String: PerSSDError] = [:]
         var closings: [Bool] = []
+        /// What the bucket lets a volume be held back for.
+        var granted: Duration?
     }
     let state = Mutex(State())
     let publishGate = Latch(isOpen: true)
     let expandGate = Latch(isOpen: true)
+    let holdGate = Latch(isOpen: true)
     let cutGate = Latch(isOpen: true)
     let sendGate = Latch(isOpen: true)
     let isIndependent: Bool
@@ -47,6 +50,14 @@ private final class ScriptedWork: VolumeWork {
     }
 
     func unpublish(path: String, isLast: Bool) async throws { try note("unpublish \(path)\(isLast ? " last" : "")") }
+
+    func holdBack(for delay: Duration) async -> Duration? {
+        try? await holdGate.wait()
+        return state.withLock { state in
+            state.log.append("hold back")
+            return state.granted
+        }
+    }
 
     func cut() async throws {
         try await cutGate.wait()
