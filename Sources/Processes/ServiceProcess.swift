@@ -10,6 +10,9 @@ public struct ServiceProcess: Sendable {
     public let settings: ServiceSettings
     public let logger: Logger
     public let store: MeteredStore
+    /// The bucket's records, with a time that all who share the bucket agree on.
+    public let catalog: Catalog
+    private let clocks: ClockWatch
     private let monitor: Monitor?
 
     /// Reads the settings, sets up logging and metrics, and opens the store and proves that it can be used.
@@ -37,7 +40,12 @@ public struct ServiceProcess: Sendable {
         do {
             let store = try await openProvenStore(settings.store)
             logger.info("the store honours conditional writes", metadata: ["store": "\(store.location)"])
-            return ServiceProcess(settings: settings, logger: logger, store: store, monitor: monitor)
+            let clocks = ClockWatch(clock: StoreClock(), store: store, logger: logger)
+            try await clocks.look()
+            return ServiceProcess(
+                settings: settings, logger: logger, store: store,
+                catalog: Catalog(store: store, now: { [clock = clocks.clock] in clock.now }), clocks: clocks,
+                monitor: monitor)
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot use the store \(settings.store.location)")
         }
@@ -57,7 +65,8 @@ public struct ServiceProcess: Sendable {
             [Instruments.storeRetries.sample(Double(store.statistics.retries))] + (await measurements())
         }
         // First, and so the last to end: an orderly end can be watched, too.
-        let services = (monitor.map { [$0] } ?? []) + services
+        let watch = BackgroundService { [clocks] in await clocks.run() }
+        let services = (monitor.map { [$0] } ?? []) + [watch] + services
         let configurations = services.map {
             ServiceGroupConfiguration.ServiceConfiguration(
                 service: $0, successTerminationBehavior: .gracefullyShutdownGroup,

@@ -18,7 +18,7 @@ struct PerssdController: AsyncParsableCommand {
 
     mutating func run() async throws {
         let process = try await ServiceProcess.start("perssd-controller", .controller, options)
-        let catalog = Catalog(store: process.store)
+        let catalog = process.catalog
         let agents = try AgentClients(catalog: catalog)
         let presence = ControllerPresence(
             catalog: catalog, cluster: process.settings.cluster, certificate: agents.certificate, logger: process.logger

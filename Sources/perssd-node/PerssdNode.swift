@@ -80,7 +80,7 @@ struct PerssdNode: AsyncParsableCommand {
         }
         let plugin = try NodePlugin(
             node: try NodeReference(cluster: settings.cluster, node: settings.nodeID),
-            catalog: Catalog(store: process.store), pools: pools, missingPools: missing,
+            catalog: process.catalog, pools: pools, missingPools: missing,
             publisher: try await Publisher(
                 stateDirectory: FilePath(settings.stateDirectory),
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
