@@ -121,8 +121,9 @@ actor NodeFlush {
 
     private func flush(_ volume: FlushableVolume) async throws {
         let deadline = deadline ?? .now + .seconds(7 * 86400)
-        if await !volume.actor.targets.isEmpty { try await volume.actor.checkpoint(until: deadline) }
-        // Also where the last pod has gone meanwhile.
+        // Whether a pod has it or not, as that may change at any time.
+        try await volume.actor.checkpoint(until: deadline)
+        // Of one that no pod has any more the head is closed, too.
         try await volume.actor.settle(inBackground: false, until: deadline)
     }
 

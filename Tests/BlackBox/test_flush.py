@@ -202,9 +202,10 @@ def test_sigterm_flushes_where_it_is_told_to(make_node, bucket, tmp_path):
     log = tmp_path / "termination-log"
     log.touch()
     cluster = make_node(
-        "--flush-on-termination", "100s", "--termination-log", str(log), "--parallel-transfers", "1",
-        "--stage-out-bandwidth", "2Mi")
-    volumes = {name: dirty(cluster, name, size) for name, size in (("one", 3), ("two", 12))}
+        "--flush-on-termination", "200s", "--termination-log", str(log), "--parallel-transfers", "1",
+        "--stage-out-bandwidth", "1Mi")
+    # For longer than a process has that does not flush.
+    volumes = {name: dirty(cluster, name, size) for name, size in (("one", 3), ("two", 34))}
     process = cluster.processes["node-a"]
     process.process.send_signal(signal.SIGTERM)
     wait_for(lambda: "flushing the node's volumes" in process.text())
@@ -213,7 +214,7 @@ def test_sigterm_flushes_where_it_is_told_to(make_node, bucket, tmp_path):
     patiently(lambda: cluster.node("node-a").NodeUnpublishVolume(
         csi.NodeUnpublishVolumeRequest(
             volume_id=volumes["one"].volume_id, target_path=cluster.target("node-a", "one")), timeout=60))
-    assert process.process.wait(timeout=120) == 0, process.text()[-3000:]
+    assert process.process.wait(timeout=200) == 0, process.text()[-3000:]
     assert "2 of 2 volumes of node test/node-a are in the bucket" in log.read_text()
     assert "two: committed as generation 1" in log.read_text()
     assert "flush: 2 of 2 volumes" in process.text()
