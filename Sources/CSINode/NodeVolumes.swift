@@ -110,7 +110,7 @@ actor NodeVolumes {
             guard await entry.actor.isHeldBack else { throw error }
             return try await entry.actor.settle(inBackground: true, until: .now)
         }
-        guard await entry.actor.isHeldBack, !entry.work.mayBeHeldBack else { return }
+        guard await entry.actor.isHeldBack, await !entry.work.mayStayHeldBack() else { return }
         try await entry.actor.settle(inBackground: true, until: .now)
     }
 
