@@ -27,6 +27,8 @@ test_packages=(
     # Virtual nodes with NVMe drives.
     qemu-system-x86 busybox-static kmod cpio iproute2
     lvm2 thin-provisioning-tools btrfs-progs
+    # A machine whose clock is off.
+    libfaketime
     # examples/terrain
     gdal-bin python3-numpy
 )
