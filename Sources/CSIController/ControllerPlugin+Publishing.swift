@@ -103,7 +103,8 @@ extension ControllerPlugin {
         } else {
             try await catalog.removeReaders(cluster: cluster, of: id)
         }
-        let detach = Detach(volume: id, node: node, cluster: cluster, catalog: catalog, logger: logger)
+        let detach = Detach(
+            volume: id, node: node, cluster: cluster, catalog: catalog, events: events, logger: logger)
         try await detach.run(until: context.deadline)
         return ControllerUnpublishVolumeResponse()
     }

@@ -94,6 +94,7 @@ extension LocalVolumeWork {
             environment.poolChanged()
             memory.withLock { $0.unsaved.committed(made.mark, wasAttached: made.wasAttached) }
             if let generation = committed.generation { await makeReady(made.snapshots, generation, cutAt: made.at) }
+            if committed.isClosed { tellCommitted(committed.generation, after: head.value.newest, staged, made) }
             return committed.generation != head.value.newest
         } catch {
             try? await pool.discard(cut)
@@ -201,6 +202,7 @@ extension LocalVolumeWork {
         environment.logger.warning(
             "the lease was lost before all was committed: the work is kept as a branch",
             metadata: ["volume": "\(volume)", "epoch": "\(record.epoch)", "generation": "\(record.generation)"])
+        tellOfBranch(record, uses)
         try await pool.discard(cut)
         try await removeCopy()
     }

@@ -4,6 +4,7 @@ import LocalVolumes
 import Persistence
 import Synchronization
 import SystemPackage
+import VolumeEvents
 
 /// The work on one volume's real things: its local copy in the pool, its mounts, its records in the bucket.
 ///
@@ -45,6 +46,8 @@ final class LocalVolumeWork: VolumeWork {
         var wasAhead = false
         /// What it took to make the copy current.
         var source = PublishSource.warm
+        /// What was restored for that; nil for nothing.
+        var restored: Occurrence.Restored?
         /// When a checkpoint was last due, and there was nothing to keep.
         var lastSkip: ContinuousClock.Instant?
         /// What the volume is, as last read: its capacity, which is never taken from here, and some of its parameters may
@@ -126,9 +129,14 @@ final class LocalVolumeWork: VolumeWork {
     @discardableResult
     func refreshRecord() async throws -> VolumeRecord {
         let record = try await environment.catalog.volume(volume).record
+        take(record)
+        return record
+    }
+
+    /// The volume's record has just been read.
+    func take(_ record: VolumeRecord) {
         memory.withLock { $0.volume = record }
         pacer.bytesPerSecond = record.parameters.stageOutBandwidth
-        return record
     }
 
     /// A committed generation's record, read once.

@@ -1,3 +1,4 @@
+import CSI
 import Errors
 import Logging
 import Metering
@@ -10,6 +11,8 @@ public struct ServiceProcess: Sendable {
     public let settings: ServiceSettings
     public let logger: Logger
     public let store: MeteredStore
+    /// What happens to volumes is told there.
+    public let events: EventPosting
     private let monitor: Monitor?
 
     /// Reads the settings, sets up logging and metrics, and opens the store and proves that it can be used.
@@ -37,7 +40,11 @@ public struct ServiceProcess: Sendable {
         do {
             let store = try await openProvenStore(settings.store)
             logger.info("the store honours conditional writes", metadata: ["store": "\(store.location)"])
-            return ServiceProcess(settings: settings, logger: logger, store: store, monitor: monitor)
+            return ServiceProcess(
+                settings: settings, logger: logger, store: store,
+                events: EventPosting(
+                    settings.kubernetes, reporter: Driver.name, instance: settings.nodeID, logger: logger),
+                monitor: monitor)
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot use the store \(settings.store.location)")
         }
@@ -55,8 +62,8 @@ public struct ServiceProcess: Sendable {
         monitor?.watch(readiness) { [store] in
             [Instruments.storeRetries.sample(Double(store.statistics.retries))] + (await measurements())
         }
-        // First, and so the last to end: an orderly end can be watched, too.
-        let services = (monitor.map { [$0] } ?? []) + services
+        // First, and so the last to end: an orderly end can be watched, too, and what happens in it is told.
+        let services = (monitor.map { [$0] } ?? []) + [events] + services
         let configurations = services.map {
             ServiceGroupConfiguration.ServiceConfiguration(
                 service: $0, successTerminationBehavior: .gracefullyShutdownGroup,

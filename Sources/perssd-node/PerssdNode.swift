@@ -55,7 +55,8 @@ struct PerssdNode: AsyncParsableCommand {
             publisher: try await Publisher(
                 stateDirectory: FilePath(settings.stateDirectory),
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
-            version: version, maximumVolumes: settings.maximumVolumes, logger: process.logger)
+            version: version, maximumVolumes: settings.maximumVolumes, events: process.events.sink,
+            logger: process.logger)
     }
 }
 
