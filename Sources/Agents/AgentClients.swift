@@ -40,6 +40,12 @@ public final class AgentClients: NodeAgents {
         try await call(RereadRequest.path, RereadRequest(volume: volume.rawValue), of: node, until: deadline)
     }
 
+    public func handOver(
+        _ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?
+    ) async throws {
+        try await call(HandOverRequest.path, HandOverRequest(volume: volume.rawValue), of: node, until: deadline)
+    }
+
     public func cut(
         _ step: GroupCutStep, of group: GroupSnapshotID, _ incarnation: Incarnation, on node: NodeReference,
         until deadline: ContinuousClock.Instant?

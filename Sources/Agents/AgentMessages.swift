@@ -21,6 +21,14 @@ struct RereadRequest: Codable, Equatable, Sendable {
     var volume: String
 }
 
+/// Somebody else wants a volume.
+struct HandOverRequest: Codable, Equatable, Sendable {
+    static let path = "/perssd.agent.v1.Agent/HandOver"
+
+    /// A volume's id.
+    var volume: String
+}
+
 /// One step of a group snapshot.
 struct GroupCutRequest: Codable, Equatable, Sendable {
     static let path = "/perssd.agent.v1.Agent/CutGroup"

@@ -60,6 +60,9 @@ public final class AgentServer: Sendable {
                 method(RereadRequest.path) { (request: RereadRequest, deadline) in
                     try await duties.reread(Self.named(request.volume), deadline)
                 },
+                method(HandOverRequest.path) { (request: HandOverRequest, deadline) in
+                    try await duties.handOver(Self.named(request.volume), deadline)
+                },
                 method(GroupCutRequest.path) { (request: GroupCutRequest, deadline) in
                     guard let incarnation = Incarnation(request.incarnation),
                         let step = GroupCutStep(rawValue: request.step)

@@ -11,6 +11,10 @@ public protocol NodeAgents: Sendable {
     /// Tells a node that the record of a volume that it has was changed. Returns once the node has read it.
     func reread(_ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?) async throws
 
+    /// Tells a node that its lease of a volume is wanted back. Returns once the node has begun to commit what no pod writes any
+    /// more, or has put on record that it is lost with the local copy; the head tells.
+    func handOver(_ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?) async throws
+
     /// Asks a node for one step of its part in a group snapshot. Returns once the node has taken it with all its members.
     ///
     /// - Parameter incarnation: which try to make the group is meant.
@@ -31,6 +35,10 @@ public struct NoNodeAgents: NodeAgents {
     }
 
     public func reread(
+        _ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?
+    ) async throws { throw Self.noWay }
+
+    public func handOver(
         _ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?
     ) async throws { throw Self.noWay }
 

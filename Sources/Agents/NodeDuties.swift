@@ -7,6 +7,8 @@ public struct NodeDuties: Sendable {
     public var deliver: @Sendable (SnapshotID, _ deadline: ContinuousClock.Instant) async throws -> Void
     /// Reads a volume's record again, as it has changed.
     public var reread: @Sendable (VolumeID, _ deadline: ContinuousClock.Instant) async throws -> Void
+    /// Commits what this node wrote to a volume that no pod has any more, or says that it is lost: its lease is wanted back.
+    public var handOver: @Sendable (VolumeID, _ deadline: ContinuousClock.Instant) async throws -> Void
     /// Takes one step of this node's part in a group snapshot.
     public var cutGroup:
         @Sendable (GroupCutStep, GroupSnapshotID, Incarnation, _ deadline: ContinuousClock.Instant) async throws -> Void
@@ -14,11 +16,12 @@ public struct NodeDuties: Sendable {
     public init(
         deliver: @escaping @Sendable (SnapshotID, _ deadline: ContinuousClock.Instant) async throws -> Void,
         reread: @escaping @Sendable (VolumeID, _ deadline: ContinuousClock.Instant) async throws -> Void,
+        handOver: @escaping @Sendable (VolumeID, _ deadline: ContinuousClock.Instant) async throws -> Void,
         cutGroup:
             @escaping @Sendable (
                 GroupCutStep, GroupSnapshotID, Incarnation, _ deadline: ContinuousClock.Instant
             ) async throws -> Void
     ) {
-        (self.deliver, self.reread, self.cutGroup) = (deliver, reread, cutGroup)
+        (self.deliver, self.reread, self.handOver, self.cutGroup) = (deliver, reread, handOver, cutGroup)
     }
 }

@@ -17,7 +17,7 @@ extension ControllerPlugin {
         guard let id, let capability = request.volumeCapability else { throw Self.noVolume(request.volumeID) }
         try CapabilityRules.supported(capability)
 
-        let volume = try await catalog.volume(id)
+        var volume = try await catalog.volume(id)
         let named = request.volumeContext[Driver.VolumeContextKey.incarnation]
         guard named == nil || named == volume.record.incarnation.rawValue else {
             throw PerSSDError(
@@ -30,6 +30,8 @@ extension ControllerPlugin {
                 remedy: "start the node plugin there")
         }
         let publication = capability.publication(readOnly: request.readonly)
+        volume = try await handOver(
+            volume, to: node, reading: capability.isForManyReaders, until: context.deadline)
         if capability.isForManyReaders { return try await publish(volume, toReader: node, as: publication) }
         if try await catalog.reader(of: volume, on: reference) != nil {
             throw PerSSDError(
@@ -49,6 +51,22 @@ extension ControllerPlugin {
             Driver.PublishContextKey.epoch: "\(head.epoch)",
             Driver.PublishContextKey.incarnation: head.incarnation.rawValue,
         ])
+    }
+
+    /// Ends what another node holds back of the volume, or any node where it is to be read: who reads, and who writes elsewhere,
+    /// needs all of it committed.
+    ///
+    /// - Returns: the volume as it stands then.
+    private func handOver(
+        _ volume: VolumeListing, to node: NodeRecord, reading: Bool, until deadline: ContinuousClock.Instant?
+    ) async throws -> VolumeListing {
+        guard let lease = volume.head.lease, lease.isHeldBack else { return volume }
+        // While it is attached there, that is to end first.
+        guard reading || lease.holder != node.node && lease.publication == nil else { return volume }
+        try requireRoom(for: volume, on: node, isThere: lease.holder == node.node)
+        let id = volume.record.volume
+        try await settleHeldBack(id, until: deadline)
+        return try await catalog.volume(id)
     }
 
     private func publish(
@@ -104,7 +122,7 @@ extension ControllerPlugin {
             try await catalog.removeReaders(cluster: cluster, of: id)
         }
         let detach = Detach(
-            volume: id, node: node, cluster: cluster, catalog: catalog, events: events, logger: logger)
+            volume: id, node: node, cluster: cluster, catalog: catalog, events: events, agents: agents, logger: logger)
         try await detach.run(until: context.deadline)
         return ControllerUnpublishVolumeResponse()
     }

@@ -15,6 +15,8 @@ extension ControllerPlugin {
             // What was made already is answered whatever has become of the nodes since.
             _ = try await catalog.volume(VolumeID(name: new.name))
         } catch let error as PerSSDError where error.code == .notFound {
+            // A clone is to hold what the last pod has written, not what was newest before.
+            if case .volume(let source) = new.source { try await settleHeldBack(source, until: context.deadline) }
             let capacity = try await catalog.capacity(of: new)
             let placement = try await placement(of: new.parameters.pool, in: requisite)
             try placement.require(capacity: capacity, in: requisite)
@@ -34,9 +36,24 @@ extension ControllerPlugin {
     ) async throws -> DeleteVolumeResponse {
         // An id that no volume can have is one that does not exist, and deleting that succeeds.
         guard let id = try VolumeID.named(request.volumeID) else { return DeleteVolumeResponse() }
-        try await catalog.deleteVolume(id)
+        let holder = try await catalog.deleteVolume(id)
         logger.info("volume is deleted", metadata: ["volume": "\(id)"])
+        if let holder, holder.cluster == cluster { await tellOfDeletion(holder, id, until: context.deadline) }
         return DeleteVolumeResponse()
+    }
+
+    /// The node keeps back what nobody needs any more. It would see that before it sends anything; told, it has the room now.
+    private func tellOfDeletion(
+        _ holder: NodeReference, _ id: VolumeID, until deadline: ContinuousClock.Instant?
+    ) async {
+        let limit = ContinuousClock.now + Detach.agentPatience
+        do {
+            try await agents.handOver(id, on: holder, until: min(deadline ?? limit, limit))
+        } catch {
+            logger.notice(
+                "a volume is deleted, and its node learns of it a little later: \(error)",
+                metadata: ["volume": "\(id)", "node": "\(holder)"])
+        }
     }
 
     private func newVolume(_ request: CreateVolumeRequest) throws -> NewVolume {
@@ -50,6 +67,7 @@ extension ControllerPlugin {
         let (made, claim) = try Self.parse(request.parameters)
         // A VolumeAttributesClass says more than the StorageClass.
         let parameters = try made.changed(to: request.mutableParameters)
+        try parameters.requireConsistent()
         let range = request.capacityRange ?? CapacityRange()
         let smallest = CapabilityRules.smallest(request.volumeCapabilities)
         // Bounds that are wrong by themselves are refused as they came.

@@ -1,3 +1,4 @@
+import Agents
 import Errors
 import Foundation
 import Logging
@@ -9,6 +10,14 @@ import VolumeEvents
 /// Takes a lease back from a node. What the node has not committed is waited for as long as the node lives, and given up,
 /// loudly, once it has been silent for the volume's `nodeLossTimeout`.
 struct Detach {
+    enum Purpose {
+        /// No pod is to come to the node for now. What is held back for one that may come all the same stays there.
+        case detach
+        /// What is held back is wanted elsewhere: the node is to commit it now.
+        case handOver
+    }
+
+    var purpose = Purpose.detach
     var volume: VolumeID
     /// nil for whichever node of the cluster holds it.
     var node: NodeReference?
@@ -17,23 +26,49 @@ struct Detach {
     var catalog: Catalog
     /// Where users of the volume hear of it.
     var events = EventSink.none
+    var agents: any NodeAgents
     var logger: Logger
 
     /// How long a caller that set no deadline waits.
     static let patience = Duration.seconds(10)
     /// After what wait the claim's owner hears of it.
     static let untold = Duration.seconds(30)
+    /// How long a node may take to answer that it has been asked.
+    static let agentPatience = Duration.seconds(5)
+    /// When a node that lives is asked again.
+    private static let askingPause = Duration.seconds(30)
     private static let pauses = (first: Duration.milliseconds(100), longest: Duration.seconds(2))
 
     /// - Throws: `aborted` while there is uncommitted work, with how long it has been waited for.
     func run(until deadline: ContinuousClock.Instant?) async throws {
         let end = Self.lastTry(deadline)
         var pause = Self.pauses.first
+        var asked: (task: Task<Void, Never>, at: ContinuousClock.Instant)?
+        // Nobody hears the answer any more.
+        defer { asked?.task.cancel() }
         while true {
             guard let waiting = try await step() else { return }
             guard waiting.holderIsAlive, ContinuousClock.now + pause < end else { throw waiting.error }
+            if let holder = waiting.holder, asked.map({ .now - $0.at > Self.askingPause }) ?? true {
+                asked?.task.cancel()
+                // Beside the wait, which has to see at once what the node commits, whether or not it can be asked.
+                asked = (Task { await ask(holder, until: min(end, .now + Self.agentPatience)) }, .now)
+            }
             try await Task.sleep(for: pause)
             pause = min(pause * 3 / 2, Self.pauses.longest)
+        }
+    }
+
+    /// Nothing on a node looks at a volume that no pod has there any more, unless it is asked. That it cannot be asked changes
+    /// nothing: it is waited for all the same.
+    private func ask(_ holder: NodeReference, until deadline: ContinuousClock.Instant) async {
+        do {
+            try await agents.handOver(volume, on: holder, until: deadline)
+        } catch {
+            guard !Task.isCancelled else { return }
+            logger.notice(
+                "a node cannot be asked to hand a volume over, and is waited for all the same: \(error)",
+                metadata: ["volume": "\(volume)", "node": "\(holder)"])
         }
     }
 
@@ -45,6 +80,8 @@ struct Detach {
 
     private struct Waiting {
         var holderIsAlive: Bool
+        /// Who may have uncommitted writes, where that is known to be so.
+        var holder: NodeReference?
         var error: PerSSDError
     }
 
@@ -58,12 +95,18 @@ struct Detach {
             let head = try await catalog.updateHead(
                 volume, incarnation: seen.value.incarnation, known: seen
             ) { head in
-                guard held(head)?.state == .open else { return try head.releasing(from: holder) }
+                if purpose == .detach {
+                    guard let lease = head.lease, lease.state == .open else { return try head.releasing(from: holder) }
+                    if lease.isHeldBack { return head.withdrawing(from: holder) }
+                }
+                guard held(head)?.holder == holder else { return head }
                 // Another holder's record has not been read; it is, the next time.
                 return head.requestingDetach(from: holder, holderSeenAt: record?.seenAt, now: now)
             }
             guard let lease = held(head.value) else {
-                logger.info("volume is released", metadata: ["volume": "\(volume)", "node": "\(holder)"])
+                let what =
+                    head.value.lease == nil ? "volume is released" : "volume is detached, and held back on its node"
+                logger.info("\(what)", metadata: ["volume": "\(volume)", "node": "\(holder)"])
                 return nil
             }
             guard lease.holder == holder else {
@@ -94,7 +137,7 @@ struct Detach {
                 tell(.waitingForNode(waiting), of: volumeRecord)
             }
             return Waiting(
-                holderIsAlive: isAlive, error: aborted(head.value, lease, record, now, silence))
+                holderIsAlive: isAlive, holder: lease.holder, error: aborted(head.value, lease, record, now, silence))
         }
         // Any change of the head is a sign of life, or another detach at work: then it is looked at anew.
         var isRevoking = false
@@ -106,6 +149,7 @@ struct Detach {
             return Waiting(holderIsAlive: true, error: aborted(head.value, lease, record, now, silence))
         }
         Instruments.leasesRevoked.add()
+        Instruments.losses.add()
         report(loss, silence)
         tell(.leaseRevoked(loss, silence: .seconds(silence)), of: volumeRecord)
         return nil
@@ -152,6 +196,23 @@ struct Detach {
         guard let lease = head.lease, lease.holder.cluster == cluster, node == nil || lease.holder == node else {
             return nil
         }
-        return lease
+        switch purpose {
+        // One that is held back and withdrawn is the node's own until it has committed.
+        case .detach: return lease.isHeldBack && lease.publication == nil ? nil : lease
+        case .handOver: return lease.isHeldBack ? lease : nil
+        }
+    }
+}
+
+extension ControllerPlugin {
+    /// Has what a node of this cluster holds back of a volume committed now, and waits for that within the call's time; nothing
+    /// where nothing is held back, or there is no volume.
+    ///
+    /// - Throws: `aborted` while it is not committed. A node that is silent loses the lease as in any detach.
+    func settleHeldBack(_ id: VolumeID, until deadline: ContinuousClock.Instant?) async throws {
+        let detach = Detach(
+            purpose: .handOver, volume: id, node: nil, cluster: cluster, catalog: catalog, agents: agents,
+            logger: logger)
+        try await detach.run(until: deadline)
     }
 }

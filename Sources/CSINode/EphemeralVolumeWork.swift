@@ -101,6 +101,7 @@ final class EphemeralVolumeWork: VolumeWork {
         environment.poolChanged()
     }
 
+    func holdBack(for delay: Duration) async -> Duration? { nil }
     func expand(_ wanted: Expansion, progress: WorkProgress) async throws { throw unwanted("larger") }
     func cut() async throws { throw unwanted("a generation") }
     func stageOut(

@@ -1,6 +1,7 @@
 import Errors
 import Foundation
 import LocalVolumes
+import Metering
 import Persistence
 
 extension LocalVolumeWork {
@@ -32,6 +33,7 @@ extension LocalVolumeWork {
         }
         memory.withLock { $0.head = after }
         guard isRevoking else { return false }
+        Instruments.losses.add()
         environment.logger.error(
             """
             this node had volume \(volume) open since \(lease.since.formatted(.iso8601)), and its local copy is gone: what was \

@@ -93,6 +93,12 @@ final class LocalVolumeWork: VolumeWork {
 
     var copy: CopyRecord? { memory.withLock { $0.copy } }
 
+    /// That this node has the lease open, as it last wrote or read the head.
+    var hasOpenLease: Bool {
+        guard let lease = memory.withLock({ $0.lastHead })?.lease else { return false }
+        return lease.holder == environment.node && lease.state == .open
+    }
+
     /// Makes a record durable, then remembers it.
     func save(_ record: CopyRecord) async throws {
         try await pool.save(record)

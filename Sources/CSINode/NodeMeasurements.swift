@@ -57,10 +57,15 @@ extension NodePlugin {
             samples.append(Instruments.poolFreeBytes.sample(Double(pool.freeBytes), pool.name))
             samples.append(Instruments.poolEvictableBytes.sample(Double(pool.evictableBytes), pool.name))
         }
+        for (pool, fill) in await poolWatch.fills {
+            samples.append(Instruments.poolDataUsed.sample(fill.data, pool))
+            samples.append(Instruments.poolMetadataUsed.sample(fill.metadata, pool))
+        }
         let states = await volumes.copyStates()
         for state in CopyRecord.State.allCases {
             samples.append(Instruments.localCopies.sample(Double(states[state] ?? 0), state.rawValue))
         }
+        samples.append(Instruments.openLeases.sample(Double(await volumes.openLeases())))
         let now = catalog.time
         for (id, exposure) in await volumes.exposures() {
             let age = exposure.age(at: now) / .seconds(1)

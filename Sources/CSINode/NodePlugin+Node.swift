@@ -72,8 +72,12 @@ extension NodePlugin: NodeService {
         let id = try VolumeID(requested: request.volumeID)
         let path = try await resolved(request.targetPath, tolerating: [.notFound])
         let actor = await volumes.actor(for: id)
+        // Where they cannot be known now, the stage-out, which needs the bucket too, is waited for.
+        let parameters = (try? await volumes.record(of: id))?.parameters
+        let isInBackground = parameters?.stageOut == .background
         try await actor.unpublish(
-            path: path, inBackground: await stagesOutInBackground(id), until: patience(context))
+            path: path, inBackground: isInBackground,
+            delay: isInBackground ? parameters?.stageOutDelay.map { .seconds($0) } : nil, until: patience(context))
         // Else the controller would wait for a commit that cannot come.
         try await volumes.recordLossOfCopy(of: id)
         await volumes.forgetIfNothing(id)
@@ -89,11 +93,6 @@ extension NodePlugin: NodeService {
         } catch let error as PerSSDError where tolerated.contains(error.code) {
             return path
         }
-    }
-
-    /// The volume's parameter. Where it cannot be known now, the stage-out, which needs the bucket too, is waited for.
-    private func stagesOutInBackground(_ id: VolumeID) async -> Bool {
-        (try? await volumes.record(of: id))?.parameters.stageOut == .background
     }
 
     public func nodeExpandVolume(

@@ -119,6 +119,12 @@ public final class NodePlugin: Sendable {
     /// Takes up what has changed in a volume's record.
     public func reread(_ id: VolumeID) async throws { try await volumes.refreshRecord(of: id) }
 
+    /// Begins to commit what was written here of a volume that no pod has any more, or puts on record that it is lost: somebody
+    /// else waits for the lease.
+    ///
+    /// - Throws: `unavailable` before the plugin has started.
+    public func handOver(_ id: VolumeID) async throws { try await volumes.handOver(id) }
+
     /// Takes one step of this node's part in a group snapshot, as the group's record says.
     ///
     /// - Parameter incarnation: which try to make the group is meant.

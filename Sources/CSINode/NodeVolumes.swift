@@ -12,6 +12,8 @@ import Units
 actor NodeVolumes {
     private var volumes: [VolumeID: Entry] = [:]
     private let environment: NodeEnvironment
+    /// Until then, what is not known here may still be there.
+    private var isRecovered = false
 
     private struct Entry {
         var actor: VolumeActor
@@ -24,6 +26,7 @@ actor NodeVolumes {
     /// what is dirty and not mounted is staged out, and what was being restored is gone already.
     func recover(_ found: [RecoveredCopy]) async throws {
         for copy in found { try await takeUp(copy.copy, in: copy.pool) }
+        isRecovered = true
         do {
             try await environment.useFiles.removeAll(besides: Set(volumes.keys.map(\.rawValue)))
         } catch {
@@ -70,7 +73,12 @@ actor NodeVolumes {
             $0.endAll(besides: paths, now: now)
         }
         if isRead, targets.isEmpty { try await entry.work.readNoMore() }
-        if targets.isEmpty { try await entry.actor.settle(inBackground: true, until: .now) }
+        guard targets.isEmpty else { return }
+        if let remaining = await entry.work.remainingDelay() {
+            await entry.actor.holdBack(for: remaining)
+        } else {
+            try await entry.actor.settle(inBackground: true, until: .now)
+        }
     }
 
     /// The volume's record in the bucket; where that does not answer, as it was last read, if this node has the volume.
@@ -93,7 +101,18 @@ actor NodeVolumes {
     }
 
     /// Takes up what has changed in a volume's record; nothing where this node does not have the volume.
-    func refreshRecord(of id: VolumeID) async throws { try await volumes[id]?.work.refreshRecord() }
+    func refreshRecord(of id: VolumeID) async throws {
+        guard let entry = volumes[id] else { return }
+        do {
+            try await entry.work.refreshRecord()
+        } catch let error as PerSSDError where error.code == .notFound {
+            // Deleted: of what is held back nothing is sent, and its local copy goes.
+            guard await entry.actor.isHeldBack else { throw error }
+            return try await entry.actor.settle(inBackground: true, until: .now)
+        }
+        guard await entry.actor.isHeldBack, !entry.work.mayBeHeldBack else { return }
+        try await entry.actor.settle(inBackground: true, until: .now)
+    }
 
     /// How full a published volume is, and how well.
     func report(of id: VolumeID, at path: String) async throws -> VolumeReport {
@@ -130,6 +149,9 @@ actor NodeVolumes {
             if let state = entry.work.copy?.state { counts[state, default: 0] += 1 }
         }
     }
+
+    /// Of how many volumes this node has the lease open, as it last wrote or read their heads.
+    func openLeases() -> Int { volumes.values.count { $0.work.hasOpenLease } }
 
     /// Reads what `exposures` does not know yet.
     func learnRecoveryPoints() async {
@@ -177,7 +199,11 @@ actor NodeVolumes {
     ///
     /// - Throws: `failedPrecondition` where it never can.
     func prepare(_ cut: HeldCut, of id: VolumeID, until deadline: ContinuousClock.Instant) async throws {
-        guard let entry = volumes[id], await !entry.actor.targets.isEmpty else { throw notPublished(id) }
+        guard let entry = volumes[id], await !entry.actor.targets.isEmpty else {
+            // The next try of the group pins what is committed then.
+            try await volumes[id]?.actor.settle(inBackground: true, until: .now)
+            throw notPublished(id)
+        }
         try await entry.work.requireHoldable(cut)
         try await entry.actor.outlastStageOut(until: deadline)
         try await entry.work.easeFreezing()
@@ -230,6 +256,26 @@ actor NodeVolumes {
         try await entry.work.recordLossOfCopy()
     }
 
+    /// Begins at once to commit what is not committed of a volume that no pod has any more, and puts on record what is lost with
+    /// its local copy. One that a pod has is left to its unpublish.
+    ///
+    /// - Throws: `unavailable` where it is not known yet what this node has.
+    func handOver(_ id: VolumeID) async throws {
+        guard isRecovered else {
+            throw PerSSDError(
+                .unavailable, "node \(environment.node.node) is still finding out which volumes it has",
+                remedy: "try again")
+        }
+        let actor = actor(for: id)
+        try await actor.settle(inBackground: true, until: .now)
+        try await recordLossOfCopy(of: id)
+        // What is found to be deleted, or to be another's by now, leaves nothing behind.
+        Task {
+            try? await actor.outlastStageOut(until: .now + .seconds(86_400))
+            await forgetIfNothing(id)
+        }
+    }
+
     /// Drops the actor of a volume that this node has nothing of.
     func forgetIfNothing(_ id: VolumeID) async {
         guard let entry = volumes[id], entry.work.copy == nil, await entry.actor.retire() else { return }
@@ -259,7 +305,9 @@ actor NodeVolumes {
             reports.append(
                 NodeRecord.PoolReport(
                     name: pool.name, totalBytes: usage.totalBytes, freeBytes: usage.freeBytes,
-                    evictableBytes: await evictable(in: pool).reduce(0) { $0 + $1.copy.sizeBytes }))
+                    evictableBytes: (await evictable(in: pool) + heldBack(in: pool)).reduce(0) {
+                        $0 + $1.copy.sizeBytes
+                    }))
         }
         return reports
     }
@@ -272,14 +320,28 @@ actor NodeVolumes {
         return found.sorted { $0.copy.lastUsed < $1.copy.lastUsed }
     }
 
-    /// Lets clean local copies that nobody uses go, least recently used first, until `bytes` are free.
+    /// What could be evicted once it is committed, and waits only for pods that may never come: the one that has waited longest
+    /// first.
+    private func heldBack(in pool: any VolumePool) async -> [(id: VolumeID, copy: CopyRecord)] {
+        var found: [(id: VolumeID, copy: CopyRecord, since: ContinuousClock.Instant)] = []
+        for (id, entry) in volumes where (try? entry.work.pool.name) == pool.name {
+            if let copy = entry.work.copy, let since = await entry.actor.heldBackSince {
+                found.append((id, copy, since))
+            }
+        }
+        return found.sorted { $0.since < $1.since }.map { ($0.id, $0.copy) }
+    }
+
+    /// Lets clean local copies that nobody uses go, least recently used first, until `bytes` are free; where these are not
+    /// enough, those, too, that are held back, once they are committed.
     ///
-    /// - Throws: `resourceExhausted`, with the sizes, where all of them together would not make enough room.
+    /// - Throws: `resourceExhausted`, with the sizes, where all of them together would not make enough room; why one that is
+    ///   held back cannot be committed.
     func makeRoom(_ bytes: UInt64, in pool: any VolumePool) async throws {
         var free = try await pool.usage().freeBytes
         guard free < bytes else { return }
-        let candidates = await evictable(in: pool)
-        let possible = candidates.reduce(free) { $0 + $1.copy.sizeBytes }
+        let (clean, heldBack) = (await evictable(in: pool), await heldBack(in: pool))
+        let possible = (clean + heldBack).reduce(free) { $0 + $1.copy.sizeBytes }
         guard possible >= bytes else {
             throw PerSSDError(
                 .resourceExhausted,
@@ -288,7 +350,13 @@ actor NodeVolumes {
                     + "are needed",
                 remedy: "make the pool larger, or unpublish volumes on this node")
         }
-        for (id, _) in candidates where free < bytes {
+        for (id, _) in clean where free < bytes {
+            guard try await evict(id, from: pool) else { continue }
+            free = try await pool.usage().freeBytes
+        }
+        for (id, _) in heldBack where free < bytes {
+            try await volumes[id]?.actor.settle(inBackground: false, until: .now + .seconds(86_400))
+            // A pod may have come to it after all.
             guard try await evict(id, from: pool) else { continue }
             free = try await pool.usage().freeBytes
         }
@@ -324,6 +392,11 @@ actor NodeVolumes {
             }
             shortage = try await pool.shortage()
             environment.poolChanged()
+        }
+        guard shortage != nil else { return nil }
+        // Once committed, they can go, at the next look.
+        for (id, _) in await heldBack(in: pool) {
+            try await volumes[id]?.actor.settle(inBackground: true, until: .now)
         }
         return shortage
     }

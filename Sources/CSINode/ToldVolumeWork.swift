@@ -21,6 +21,12 @@ struct ToldVolumeWork: VolumeWork {
         try await work.unpublish(path: path, isLast: isLast)
     }
 
+    func holdBack(for delay: Duration) async -> Duration? {
+        let granted = await work.holdBack(for: delay)
+        if let granted { await work.tell(.heldBack(node: work.environment.node.node, granted)) }
+        return granted
+    }
+
     func expand(_ wanted: Expansion, progress: WorkProgress) async throws {
         try await work.expand(wanted, progress: progress)
     }

@@ -42,6 +42,7 @@ extension LocalVolumeWork {
             note("staged out", result.statistics, since: start)
             Instruments.stageOutReadBytes.add(result.statistics.readBytes, kind.rawValue)
             Instruments.stageOutChangedBytes.add(result.statistics.plainBytes, kind.rawValue)
+            Instruments.stageOutBlocks.add(result.statistics.blocksChanged, kind.rawValue)
             Instruments.stageOutSentBytes.add(result.statistics.sentBytes, kind.rawValue)
             return StagedOut(map: result.root, packs: result.packs, statistics: result.statistics)
         }
@@ -89,6 +90,7 @@ extension LocalVolumeWork {
                 note("restored generation \(target.number)", statistics, since: start)
                 Instruments.restoreReceivedBytes.add(statistics.receivedBytes)
                 Instruments.restoreWrittenBytes.add(statistics.writtenBytes)
+                Instruments.restoreBlocks.add(statistics.blocksChanged)
                 Instruments.restoreDuration.observe(.now - start, "restored")
             } catch {
                 Instruments.restoreDuration.observe(.now - start, "failed")

@@ -2,6 +2,7 @@ import Errors
 import Foundation
 import Logging
 import Persistence
+import Synchronization
 
 /// What an RPC asks of a volume, beyond where it is to be published.
 struct PublishRequest: Sendable {
@@ -27,6 +28,11 @@ protocol VolumeWork: Sendable {
     ) async throws
     /// Takes one target away; with the last one the file system and, where nothing is dirty, the device, too.
     func unpublish(path: String, isLast: Bool) async throws
+    /// Says in the bucket that what is dirty and no longer used is held back on this node, for as long as the volume's parameters
+    /// allow.
+    ///
+    /// - Returns: for how long; nil where it has to be staged out at once.
+    func holdBack(for delay: Duration) async -> Duration?
     /// Makes the published volume larger. Called again, it finishes what an earlier try left undone.
     func expand(_ wanted: Expansion, progress: WorkProgress) async throws
     /// Cuts the volume as it is, under the pods that have it. The next `stageOut` sends this cut.
@@ -53,6 +59,8 @@ actor VolumeActor {
     private let work: any VolumeWork
     private let logger: Logger
     private var retry: Task<Void, Never>?
+    /// Ends the time for which the volume is held back.
+    private var delay: (end: Task<Void, Never>, since: ContinuousClock.Instant)?
     private var failures = 0
     /// Set while staging out fails.
     private(set) var stageOutFailure: StageOutFailure?
@@ -70,6 +78,9 @@ actor VolumeActor {
 
     var targets: [Publication] { Array(machine.targets.values) }
     var isIdle: Bool { machine.isIdle }
+    var isHeldBack: Bool { machine.isHeldBack }
+    /// Since when it waits for a pod; nil where it does not.
+    var heldBackSince: ContinuousClock.Instant? { machine.isHeldBack ? delay?.since : nil }
 
     /// Where the volume is idle, no further work is begun on this object: its local copy may be evicted.
     ///
@@ -104,8 +115,12 @@ actor VolumeActor {
 
     /// Unpublishes one target, and with the last one stages the volume out.
     ///
-    /// - Parameter inBackground: return as soon as the cut is safe from the next writer, instead of when it is committed.
-    func unpublish(path: String, inBackground: Bool, until deadline: ContinuousClock.Instant) async throws {
+    /// - Parameters:
+    ///   - inBackground: return as soon as the cut is safe from the next writer, instead of when it is committed.
+    ///   - delay: how long the stage-out may be put off, for a pod that may come next; nil for not at all.
+    func unpublish(
+        path: String, inBackground: Bool, delay: Duration? = nil, until deadline: ContinuousClock.Instant
+    ) async throws {
         var isDone = false
         try await carryOut(until: deadline) {
             // Taking a target away is asked for once; being asked again is how the loop learns that it is done.
@@ -113,11 +128,19 @@ actor VolumeActor {
         } start: { _ in
             isDone = true
             let isLast = machine.targets.keys.allSatisfy { $0 == path }
+            let delay = machine.mayBeHeldBack(after: path) ? delay : nil
+            let held = Mutex<Duration?>(nil)
             begin(
                 .access, "unmounting",
-                work: { [work] _ in try await work.unpublish(path: path, isLast: isLast) },
-                ended: { result in await self.accessEnded(result) { $0.unpublished(path: path) } })
+                work: { [work] _ in
+                    try await work.unpublish(path: path, isLast: isLast)
+                    // Before anybody hears that the pod is gone, and asks whether all is committed.
+                    guard let delay, let granted = await work.holdBack(for: delay) else { return }
+                    held.withLock { $0 = granted }
+                },
+                ended: { result in await self.unpublishEnded(result, path, heldBackFor: held.withLock { $0 }) })
         }
+        guard !machine.isHeldBack else { return }
         try await settle(inBackground: inBackground, until: deadline)
     }
 
@@ -137,7 +160,25 @@ actor VolumeActor {
         }
     }
 
-    /// Brings what is dirty and not published to the bucket, or joins the work that does.
+    /// Begins no stage-out of what is dirty and not published for this long, unless somebody asks for one.
+    func holdBack(for duration: Duration) {
+        machine.heldBack()
+        guard machine.isHeldBack else { return }
+        delay?.end.cancel()
+        let end = Task { [weak self] in
+            guard (try? await Task.sleep(for: duration)) != nil else { return }
+            await self?.endDelay()
+        }
+        delay = (end, .now)
+    }
+
+    private func endDelay() async {
+        // A pod may have come and gone meanwhile, and begun another.
+        guard machine.isHeldBack, !Task.isCancelled else { return }
+        try? await settle(inBackground: true, until: .now)
+    }
+
+    /// Brings what is dirty and not published to the bucket, or joins the work that does. Whatever held it back is over.
     func settle(inBackground: Bool, until deadline: ContinuousClock.Instant) async throws {
         if inBackground {
             if case .start = machine.settle() { beginStageOut() }
@@ -253,6 +294,13 @@ actor VolumeActor {
     private func opened() { machine.opened() }
     private func cutMade(isIndependent: Bool) { machine.cutMade(isIndependent: isIndependent) }
 
+    private func unpublishEnded(
+        _ result: Result<Void, PerSSDError>, _ path: String, heldBackFor duration: Duration?
+    ) {
+        accessEnded(result) { $0.unpublished(path: path) }
+        if case .success = result, let duration { holdBack(for: duration) }
+    }
+
     private func accessEnded(_ result: Result<Void, PerSSDError>, _ succeeded: (inout VolumeMachine) -> Void) {
         switch result {
         case .success: succeeded(&machine)
@@ -260,7 +308,7 @@ actor VolumeActor {
             machine.accessFailed()
             logger.warning("\(error)", metadata: ["volume": "\(volume)"])
             // A publish that failed after the volume was opened leaves it dirty, and nobody may ever ask again.
-            if machine.targets.isEmpty, machine.isDirty { scheduleRetry() }
+            if machine.targets.isEmpty, machine.isDirty, !machine.isHeldBack { scheduleRetry() }
         }
     }
 
@@ -271,12 +319,14 @@ actor VolumeActor {
             stageOutFailure = nil
             machine.committed()
             // A publish that failed while this ran has left nothing that would ask again.
-            if machine.targets.isEmpty, machine.access == .none, machine.isDirty { scheduleRetry() }
+            if machine.targets.isEmpty, machine.access == .none, machine.isDirty, !machine.isHeldBack {
+                scheduleRetry()
+            }
         case .failure(let error):
             machine.stageOutFailed()
             stageOutFailure = StageOutFailure(since: stageOutFailure?.since ?? Date(), error: error)
             logger.error("\(error)", metadata: ["volume": "\(volume)"])
-            scheduleRetry()
+            if !machine.isHeldBack { scheduleRetry() }
         }
     }
 

@@ -14,6 +14,10 @@ struct VolumeMachine: Sendable, Hashable {
     /// Whether the local copy holds, or may hold, what no generation holds. Writing is never seen, so a volume published
     /// for writing is dirty.
     private(set) var isDirty: Bool
+    /// What is dirty is not staged out for now, as a pod may come back for it: until somebody wants it settled.
+    private(set) var isHeldBack = false
+    /// Somebody wants the volume settled while its last target is taken away.
+    private var isWanted = false
 
     enum Access: Sendable, Hashable {
         case none
@@ -147,6 +151,7 @@ struct VolumeMachine: Sendable, Hashable {
         case .none: break
         }
         access = .unpublishing(path: path)
+        isWanted = false
         return .start(.unpublish(path: path))
     }
 
@@ -166,9 +171,14 @@ struct VolumeMachine: Sendable, Hashable {
         return .start(.expand(wanted))
     }
 
-    /// Asked after an unpublish, and by retries: brings what is dirty and no longer used to the bucket.
+    /// Asked after an unpublish, by retries, and by whoever wants it: brings what is dirty and no longer used to the bucket, held
+    /// back or not.
     mutating func settle() -> Step {
-        guard targets.isEmpty else { return .done }
+        guard targets.isEmpty else {
+            if case .unpublishing = access { isWanted = true }
+            return .done
+        }
+        isHeldBack = false
         switch stageOut {
         case .cutting, .sendingCopy, .closing, .sending(writtenSince: false): return .join(.stageOut)
         case .sending(writtenSince: true): return .await(.stageOut)
@@ -192,7 +202,17 @@ struct VolumeMachine: Sendable, Hashable {
         return .start(.cut)
     }
 
+    /// Whether the end of this target leaves something behind that could be held back. A cut that is being sent and is the newest
+    /// there is, is no such thing: it closes the head.
+    func mayBeHeldBack(after path: String) -> Bool {
+        guard targets[path] != nil, targets.count == 1, isDirty else { return false }
+        return stageOut == .none || stageOut == .sending(writtenSince: true)
+    }
+
     // MARK: What has happened
+
+    /// Nothing is staged out by itself until `settle`, or until the volume is opened.
+    mutating func heldBack() { isHeldBack = targets.isEmpty && isDirty && !isWanted }
 
     mutating func published(_ publication: Publication) {
         access = .none
@@ -202,6 +222,7 @@ struct VolumeMachine: Sendable, Hashable {
     /// The local copy is about to be opened for writing.
     mutating func opened() {
         isDirty = true
+        isHeldBack = false
         if case .sending = stageOut { stageOut = .sending(writtenSince: true) }
     }
 
@@ -241,7 +262,7 @@ struct VolumeMachine: Sendable, Hashable {
     /// The cut is committed. Where the head was not closed with it, the volume stays dirty, and another stage-out, of
     /// nothing if nothing was written, will close it.
     mutating func committed() {
-        if stageOut == .closing { isDirty = false }
+        if stageOut == .closing { (isDirty, isHeldBack) = (false, false) }
         stageOut = .none
     }
 

@@ -12,6 +12,8 @@ public enum Occurrence: Sendable, Hashable {
     case committed(Committed)
     /// Nothing of it differed from its newest generation, which is this one; 0 for none.
     case unchanged(UInt64)
+    /// What was written stays on the node alone for so long, at the most, for a pod that may come next.
+    case heldBack(node: String, Duration)
     /// What was written is not in the bucket yet, and why; it is tried again.
     case stageOutFailed(String)
     /// No generation could be made of it under its pods, and why.
@@ -92,6 +94,7 @@ public enum Occurrence: Sendable, Hashable {
         case .restored: .restored
         case .stagingOut: .stagingOut
         case .committed, .unchanged: .committed
+        case .heldBack: .heldBack
         case .stageOutFailed: .stageOutFailed
         case .cutFailed: .cutFailed
         case .waitingForNode: .waitingForNode
@@ -108,6 +111,9 @@ public enum Occurrence: Sendable, Hashable {
         case .restored(let restored): restored.text
         case .committed(let committed): committed.text
         case .unchanged(let newest): "nothing had changed, and \(Self.named(newest)) stays what it stands at"
+        case .heldBack(let node, let delay):
+            "what was written stays on node \(node) alone for a pod that may come next, and is staged out after "
+                + "\(delay.text) at the latest"
         case .stageOutFailed(let error):
             "what was written is not in the bucket yet, and staging out is tried again: \(error)"
         case .cutFailed(let error): "no generation could be made of it under its pods: \(error)"

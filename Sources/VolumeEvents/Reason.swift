@@ -4,6 +4,7 @@ public enum Reason: String, Sendable, CaseIterable {
     case restored = "Restored"
     case stagingOut = "StagingOut"
     case committed = "Committed"
+    case heldBack = "HeldBack"
     case stageOutFailed = "StageOutFailed"
     case cutFailed = "CutFailed"
     case waitingForNode = "WaitingForNode"
@@ -23,7 +24,7 @@ public enum Reason: String, Sendable, CaseIterable {
     public var action: Action {
         switch self {
         case .restoring, .restored, .dataLost, .localCopyLost: .publish
-        case .committed: .unpublish
+        case .committed, .heldBack: .unpublish
         case .stagingOut, .stageOutFailed, .cutFailed, .branchKept: .stageOut
         case .waitingForNode, .leaseRevoked: .detach
         }
@@ -33,7 +34,7 @@ public enum Reason: String, Sendable, CaseIterable {
     public var isWarning: Bool {
         switch self {
         case .stageOutFailed, .cutFailed, .leaseRevoked, .localCopyLost, .dataLost, .branchKept: true
-        case .restoring, .restored, .stagingOut, .committed, .waitingForNode: false
+        case .restoring, .restored, .stagingOut, .committed, .heldBack, .waitingForNode: false
         }
     }
 
@@ -41,7 +42,7 @@ public enum Reason: String, Sendable, CaseIterable {
     public var isRepeated: Bool {
         switch self {
         case .restoring, .stagingOut, .stageOutFailed, .cutFailed, .waitingForNode: true
-        case .restored, .committed, .leaseRevoked, .localCopyLost, .dataLost, .branchKept: false
+        case .restored, .committed, .heldBack, .leaseRevoked, .localCopyLost, .dataLost, .branchKept: false
         }
     }
 

@@ -29,6 +29,7 @@ struct PerssdNode: AsyncParsableCommand {
             listen: settings.agentListen ?? .tcp(host: LocalAddress.discover(), port: 0), logger: process.logger,
             duties: NodeDuties(
                 deliver: { try await plugin.deliver($0, until: $1) }, reread: { id, _ in try await plugin.reread(id) },
+                handOver: { id, _ in try await plugin.handOver(id) },
                 cutGroup: { try await plugin.cutGroup($0, of: $1, $2, until: $3) }))
         try await plugin.start(agent: try await agent.start(published: settings.agentAddress))
         try await process.run(

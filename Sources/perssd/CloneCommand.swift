@@ -10,12 +10,13 @@ struct CloneCommand: AsyncParsableCommand {
         discussion: """
             The new volume begins at the generation, and goes its own way from there. It has the parameters of the volume \
             that it was made of, and can be given to pods by a PersistentVolume whose volumeHandle is its id. The same again \
-            finds the volume that is there.
+            finds the volume that is there. Of a branch, the new volume begins at the generation that the branch is based on, \
+            and the branch is committed as its next.
             """)
 
     @Argument(
         help:
-            "A volume (id, name, or namespace/claim), and @GENERATION for another than the newest; or a snapshot (id or name)."
+            "A volume (id, name, or namespace/claim), and @GENERATION or @branch-EPOCH for another state than the newest; or a snapshot (id or name)."
     )
     var source: VolumeArgument
     @Argument(help: "The new volume's name.") var name: String
@@ -53,15 +54,19 @@ struct CloneCommand: AsyncParsableCommand {
     mutating func run() async throws {
         // A store that does not honour conditions could give two volumes one name.
         let catalog = Catalog(store: try await openProvenStore(store.settings()))
-        var new = try await CloneOrigin.find(source, in: catalog).volume(named: name)
+        let origin = try await CloneOrigin.find(source, in: catalog)
+        var new = origin.volume(named: name)
         new.requiredBytes = requiredBytes ?? 0
         if let pool { new.parameters.pool = try VolumeParameters(parsing: ["pool": pool]).pool }
         let made = try await catalog.createVolume(new)
+        if let branch = origin.branch { try await catalog.commit(branch: branch, to: made) }
         let listing = try await catalog.volume(made.volume)
         let generation = made.origin?.generation
         guard json else {
             let begin =
-                generation.map { "begins at generation \($0.number) of \($0.volume)" } ?? "is empty, as its source is"
+                origin.branch.map { "holds the branch of epoch \($0.epoch) of \($0.volume)" }
+                ?? generation.map { "begins at generation \($0.number) of \($0.volume)" }
+                ?? "is empty, as its source is"
             return Output.line(
                 printable("volume \(made.title) (\(made.volume)), of \(ByteCount(made.capacityBytes)), \(begin)"))
         }
@@ -77,17 +82,19 @@ private struct CloneOrigin {
     var source: CloneSource
     /// nil for a snapshot's, or a volume's newest.
     var generation: GenerationReference?
+    /// What the clone's own first generation is to be; nil where it has none of its own.
+    var branch: GenerationRecord?
     var parameters: VolumeParameters
 
     /// - Throws: `notFound` where neither a volume nor a snapshot is called that.
     static func find(_ argument: VolumeArgument, in catalog: Catalog) async throws -> CloneOrigin {
-        if argument.generation == nil, let id = SnapshotID(argument.volume) { return try await snapshot(id, catalog) }
+        if argument.state == nil, let id = SnapshotID(argument.volume) { return try await snapshot(id, catalog) }
         let finder = VolumeFinder(catalog: catalog)
         let listing: VolumeListing
         do {
             listing = try await finder.volume(argument.volume)
         } catch let error as PerSSDError where error.code == .notFound {
-            guard argument.generation == nil else { throw error }
+            guard argument.state == nil else { throw error }
             do {
                 return try await snapshot(SnapshotID(name: argument.volume), catalog)
             } catch let other as PerSSDError where other.code == .notFound {
@@ -98,12 +105,23 @@ private struct CloneOrigin {
                     remedy: "'perssd volumes' lists the volumes, and 'perssd log' a volume's snapshots")
             }
         }
-        var generation: GenerationReference?
-        if argument.generation != nil {
-            generation = try await finder.provenGeneration(argument.generation, of: listing).reference
+        var origin = CloneOrigin(source: .volume(listing.record.volume), parameters: listing.record.parameters)
+        switch argument.state {
+        case nil: break
+        case .generation(let number):
+            origin.generation = try await finder.provenGeneration(number, of: listing).reference
+        case .branch(let epoch):
+            let branch = try await finder.branch(epoch, of: listing)
+            guard listing.head.newest != nil else {
+                throw PerSSDError(
+                    .failedPrecondition,
+                    "volume \(listing.record.title) has no generation, so a clone would share no blocks with its branch",
+                    remedy: "'perssd restore' the branch to a file")
+            }
+            origin.branch = branch
+            origin.generation = try await finder.base(of: branch, listing)?.reference
         }
-        return CloneOrigin(
-            source: .volume(listing.record.volume), generation: generation, parameters: listing.record.parameters)
+        return origin
     }
 
     /// A snapshot has no parameters: its volume's, where that still is the same one, else those of a new volume.

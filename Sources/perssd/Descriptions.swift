@@ -8,6 +8,8 @@ struct VolumeDescription: Encodable {
         var node: String
         var state: String
         var since: Date
+        /// null where pods write, or all is committed.
+        var heldBackUntil: Date?
     }
 
     struct Loss: Encodable {
@@ -49,7 +51,9 @@ struct VolumeDescription: Encodable {
         epoch = head.epoch
         generation = head.newest?.number ?? 0
         lease = head.lease.map {
-            Lease(node: $0.holder.description, state: $0.state.rawValue, since: $0.since)
+            Lease(
+                node: $0.holder.description, state: $0.state.rawValue, since: $0.since,
+                heldBackUntil: $0.isHeldBack ? $0.heldBackUntil : nil)
         }
         loss = head.loss.map {
             Loss(node: $0.node.description, epoch: $0.epoch, openSince: $0.openSince, revokedAt: $0.revokedAt)
@@ -140,6 +144,8 @@ func leaseText(_ head: Head) -> String {
     guard let lease = head.lease else { return "free" }
     switch lease.state {
     case .granted: return "granted to \(lease.holder)"
+    case .open where lease.isHeldBack:
+        return "held back on \(lease.holder)" + (lease.heldBackUntil.map { " until \(Output.time($0))" } ?? "")
     case .open: return "open on \(lease.holder) since \(Output.time(lease.since))"
     case .closed: return "kept by \(lease.holder), all committed"
     }

@@ -8,14 +8,17 @@ struct DiffCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff", abstract: "Shows which files of two generations differ, and in which bytes.",
         discussion: """
-            With one generation, it is compared with the one before it; without a number, that is the newest. With two, the \
-            first is what the second is compared with; they may be of different volumes with blocks of the same size. \
+            With one generation, it is compared with the one before it; without a number, that is the newest; a branch is \
+            compared with the generation that it is based on. With two, the first is what the second is compared with; they may be of different volumes with blocks of the same size. \
             Bytes are told of as whole blocks, from the block maps: none of the data is read. Files of an ext4 are told of by \
             its directories and inodes: + added, - removed, * changed, ~ owner, permissions or other attributes only. Of \
             these only the blocks that they take are fetched, once where the two have them in common.
             """)
 
-    @Argument(help: "A volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    @Argument(
+        help:
+            "A volume (id, name, or namespace/claim), and @GENERATION or @branch-EPOCH for another state than the newest."
+    )
     var first: VolumeArgument
     @Argument(help: "What to compare with it.") var second: VolumeArgument?
     @Option(help: "How many files and ranges to list at the most; all are counted.") var limit = 1000
@@ -25,7 +28,10 @@ struct DiffCommand: AsyncParsableCommand {
 
     private struct Side: Encodable {
         var volume: String
+        /// Of a branch, the number that it would have got.
         var generation: UInt64
+        /// null where it is no branch.
+        var branchEpoch: UInt64?
         var capacityBytes: UInt64
         var contentDigest: String
     }
@@ -59,12 +65,13 @@ struct DiffCommand: AsyncParsableCommand {
         try await untilInterrupted {
             let catalog = Catalog(store: try await openExistingStore(settings))
             let finder = VolumeFinder(catalog: catalog)
-            let (old, new) = try await Self.sides(first, second, finder)
+            let (older, newer) = try await Self.sides(first, second, finder)
+            let (old, new) = (older?.record, newer.record)
             let stored = { StoredMap(root: $0, store: catalog.store, lineage: $1) }
             let difference = try MapDifference(
                 of: stored(new.map, new.lineage), since: old.map { stored($0.map, $0.lineage) })
             var report = Report(
-                from: old.map(Self.side), to: Self.side(new), blockSize: new.map.blockSize.bytes, differingBytes: 0,
+                from: older.map(Self.side), to: Self.side(newer), blockSize: new.map.blockSize.bytes, differingBytes: 0,
                 rangeCount: 0, ranges: [])
             var differing: [Range<UInt64>] = []
             try await difference.run { range in
@@ -78,38 +85,48 @@ struct DiffCommand: AsyncParsableCommand {
             if wantsFiles {
                 do {
                     report.files = try await FileDifferences.find(
-                        new, since: old, differing: differing, in: catalog, limit: limit)
+                        newer, since: older, differing: differing, in: catalog, limit: limit)
                 } catch let error as PerSSDError where error.code == .failedPrecondition {
                     report.filesProblem = error.message
                 }
             }
-            if json { try Output.json(report) } else { Self.tell(report, old, new) }
+            if json { try Output.json(report) } else { Self.tell(report, older, newer) }
         }
     }
 
     /// The records of both; nothing as the older one, where that would be before a volume's first.
     private static func sides(
         _ first: VolumeArgument, _ second: VolumeArgument?, _ finder: VolumeFinder
-    ) async throws -> (old: GenerationRecord?, new: GenerationRecord) {
-        let record = try await finder.generation(first)
-        guard let second else {
-            guard let parent = record.parent else { return (nil, record) }
-            return (try await finder.catalog.generation(parent), record)
+    ) async throws -> (old: FoundState?, new: FoundState) {
+        let listing = try await finder.volume(first.volume)
+        let state = try await finder.state(first.state, of: listing)
+        if let second { return (state, try await finder.state(second)) }
+        if state.isBranch {
+            guard state.record.number > 1 else { return (nil, state) }
+            guard let base = try await finder.base(of: state.record, listing) else {
+                throw PerSSDError(
+                    .notFound,
+                    "\(state.title) is based on generation \(state.record.number - 1), which has expired",
+                    remedy: "name another generation to compare it with")
+            }
+            return (FoundState(record: base.record), state)
         }
-        return (record, try await finder.generation(second))
+        guard let parent = state.record.parent else { return (nil, state) }
+        return (FoundState(record: try await finder.catalog.generation(parent)), state)
     }
 
-    private static func side(_ record: GenerationRecord) -> Side {
+    private static func side(_ state: FoundState) -> Side {
         Side(
-            volume: record.volume.rawValue, generation: record.number, capacityBytes: record.map.capacityBytes,
-            contentDigest: record.map.contentDigest.hex)
+            volume: state.record.volume.rawValue, generation: state.record.number, branchEpoch: state.branchEpoch,
+            capacityBytes: state.record.map.capacityBytes, contentDigest: state.record.map.contentDigest.hex)
     }
 
-    private static func tell(_ report: Report, _ old: GenerationRecord?, _ new: GenerationRecord) {
-        func title(_ record: GenerationRecord) -> String {
-            "generation \(record.number)" + (record.volume == old?.volume ?? new.volume ? "" : " of \(record.volume)")
+    private static func tell(_ report: Report, _ older: FoundState?, _ newer: FoundState) {
+        let (old, new) = (older?.record, newer.record)
+        func title(_ state: FoundState) -> String {
+            state.title + (state.record.volume == old?.volume ?? new.volume ? "" : " of \(state.record.volume)")
         }
-        Output.line("\(old.map(title) ?? "an empty volume") -> \(title(new))")
+        Output.line("\(older.map(title) ?? "an empty volume") -> \(title(newer))")
         if let old, old.map.capacityBytes != new.map.capacityBytes {
             Output.line("size: \(ByteCount(old.map.capacityBytes)) -> \(ByteCount(new.map.capacityBytes))")
         }

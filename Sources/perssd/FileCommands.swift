@@ -17,7 +17,7 @@ struct ListCommand: AsyncParsableCommand {
             ext4; of other file systems, restore the generation, and mount that.
             """)
 
-    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    @Argument(help: VolumeArgument.help)
     var volume: VolumeArgument
     @Argument(help: "A directory or file, from the root of the volume's file system.") var path = "/"
     @OptionGroup(title: "Store") var store: StoreOptions
@@ -101,7 +101,7 @@ struct PrintCommand: AsyncParsableCommand {
             Only the blocks that the file needs are fetched, and each is verified before it is printed. It is for ext4.
             """)
 
-    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    @Argument(help: VolumeArgument.help)
     var volume: VolumeArgument
     @Argument(help: "The file, from the root of the volume's file system.") var path: String
     @OptionGroup(title: "Store") var store: StoreOptions
@@ -140,7 +140,7 @@ private enum FileCommands {
         _ argument: VolumeArgument, _ settings: StoreSettings, _ body: @escaping @Sendable (Ext4) throws -> Value
     ) async throws -> Value {
         let catalog = Catalog(store: try await openExistingStore(settings))
-        let record = try await VolumeFinder(catalog: catalog).generation(argument)
-        return try await GenerationFiles.reading(record, in: catalog, body)
+        let state = try await VolumeFinder(catalog: catalog).state(argument)
+        return try await GenerationFiles.reading(state, in: catalog, body)
     }
 }

@@ -27,7 +27,7 @@ struct FileDifferences: Encodable, Sendable {
     /// - Parameter old: nil for an empty volume.
     /// - Throws: `failedPrecondition` where one of the two holds no ext4.
     static func find(
-        _ new: GenerationRecord, since old: GenerationRecord?, differing: [Range<UInt64>], in catalog: Catalog,
+        _ new: FoundState, since old: FoundState?, differing: [Range<UInt64>], in catalog: Catalog,
         limit: Int
     ) async throws -> FileDifferences {
         let found = Mutex(FileDifferences())

@@ -9,11 +9,11 @@ import Synchronization
 enum GenerationFiles {
     /// Runs `body` on a thread that may wait, with the generation's file system.
     static func reading<Value: Sendable>(
-        _ record: GenerationRecord, in catalog: Catalog, _ body: @escaping @Sendable (Ext4) throws -> Value
+        _ state: FoundState, in catalog: Catalog, _ body: @escaping @Sendable (Ext4) throws -> Value
     ) async throws -> Value {
-        let reader = reader(record, catalog)
+        let reader = reader(state, catalog)
         return try await withTaskCancellationHandler {
-            try await BlockingPool.shared.run { try body(try open(record, reader.read)) }
+            try await BlockingPool.shared.run { try body(try open(state, reader.read)) }
         } onCancel: {
             reader.cancel()
         }
@@ -25,11 +25,11 @@ enum GenerationFiles {
     ///   - old: nil for an empty volume.
     ///   - differing: in which bytes they differ, ascending and apart.
     static func compare(
-        _ new: GenerationRecord, since old: GenerationRecord?, differing: [Range<UInt64>], in catalog: Catalog,
+        _ new: FoundState, since old: FoundState?, differing: [Range<UInt64>], in catalog: Catalog,
         deliver: @escaping @Sendable (Ext4Difference) throws -> Void
     ) async throws {
         let newer = reader(new, catalog)
-        let common = min(old?.map.capacityBytes ?? 0, new.map.capacityBytes)
+        let common = min(old?.record.map.capacityBytes ?? 0, new.record.map.capacityBytes)
         let differing = DifferingBytes(ranges: differing, commonBytes: common)
         // What follows a block that differs is most often the same in both, and not to be fetched ahead.
         let older = old.map {
@@ -50,33 +50,33 @@ enum GenerationFiles {
     }
 
     private static func reader(
-        _ record: GenerationRecord, _ catalog: Catalog, readAhead: Int = VolumeReader.usualReadAhead
+        _ state: FoundState, _ catalog: Catalog, readAhead: Int = VolumeReader.usualReadAhead
     ) -> WaitingReader {
+        let record = state.record
         let map = StoredMap(root: record.map, store: catalog.store, lineage: record.lineage)
         return WaitingReader(VolumeReader(map, readAhead: readAhead))
     }
 
-    private static func open(_ record: GenerationRecord, _ read: @escaping Ext4.Read) throws -> Ext4 {
-        try requireExt4(read, record)
-        let files = try Ext4(sizeBytes: record.map.capacityBytes, read: read)
+    private static func open(_ state: FoundState, _ read: @escaping Ext4.Read) throws -> Ext4 {
+        try requireExt4(read, state)
+        let files = try Ext4(sizeBytes: state.record.map.capacityBytes, read: read)
         if files.needsRecovery {
             Output.note(
-                "the file system was in use when generation \(record.number) was cut: what is only in its "
-                    + "journal is not seen here. Restore the generation and mount it to see all of it.")
+                "the file system was in use when \(state.title) was cut: what is only in its journal is not seen here. Restore it to a "
+                    + "file and mount that to see all of it.")
         }
         return files
     }
 
-    private static func requireExt4(_ read: Ext4.Read, _ record: GenerationRecord) throws {
-        var beginning = [UInt8](repeating: 0, count: Int(min(128 << 10, record.map.capacityBytes)))
+    private static func requireExt4(_ read: Ext4.Read, _ state: FoundState) throws {
+        let length = min(ContentKind.lengthOfBeginning, state.record.map.capacityBytes)
+        var beginning = [UInt8](repeating: 0, count: Int(length))
         try beginning.withUnsafeMutableBytes { try read(0, $0) }
-        guard !Ext4.isAtBeginning(of: beginning) else { return }
-        func has(_ magic: String, at offset: Int) -> Bool { beginning.dropFirst(offset).starts(with: magic.utf8) }
-        let other = has("XFSB", at: 0) ? "an xfs" : has("_BHRfS_M", at: 65_600) ? "a btrfs" : nil
-        let what = other ?? "no file system that is known here"
+        let content = ContentKind(beginning: beginning)
+        guard content != .ext4 else { return }
         throw PerSSDError(
             .failedPrecondition,
-            "generation \(record.number) of \(record.volume) holds \(what), and only files of an ext4 can be read "
+            "\(state.title) of \(state.record.volume) holds \(content.title), and only files of an ext4 can be read "
                 + "straight from the bucket",
             remedy: "'perssd restore' it to a file, and mount that")
     }

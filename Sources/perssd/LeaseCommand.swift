@@ -24,7 +24,7 @@ struct LeaseCommand: AsyncParsableCommand {
     @Flag(help: "Print one JSON object, for scripts.") var json = false
 
     func validate() throws {
-        guard volume.generation == nil else { throw ValidationError("give the volume without a generation") }
+        guard volume.state == nil else { throw ValidationError("give the volume without a generation") }
         guard revoke || !yes else { throw ValidationError("--yes is for --revoke") }
     }
 
@@ -114,7 +114,15 @@ private struct LeaseState {
         ]
         if let lease = head.lease {
             fields.append(("held since", "\(Output.time(lease.since)) UTC"))
-            fields.append(("attached", lease.publication == nil ? "by the node itself" : "by a controller"))
+            if lease.isHeldBack, let until = lease.heldBackUntil {
+                fields.append(("held back", "for a pod that may come next, until \(Output.time(until)) UTC"))
+            }
+            let isWithdrawn = lease.isHeldBack && lease.publication == nil
+            fields.append(
+                (
+                    "attached",
+                    isWithdrawn ? "no more" : lease.publication == nil ? "by the node itself" : "by a controller"
+                ))
             if let asked = lease.detachRequestedAt {
                 fields.append(("asked back", "\(Output.time(asked)) UTC"))
             }
@@ -165,6 +173,10 @@ private struct LeaseState {
             case .granted:
                 "Node \(lease.holder) was given volume \(record.title) and has not begun to write. Nothing is lost, and a "
                     + "pod that is about to start there does not."
+            case .open where lease.isHeldBack:
+                "WARNING: node \(lease.holder) holds back what it has not committed of volume \(record.title). What was written "
+                    + "since the newest generation (\(newest)) will be missing from the volume: it is kept as a branch by the "
+                    + "node, if that is not lost. No pod writes the volume now."
             case .open:
                 "WARNING: node \(lease.holder) writes volume \(record.title) since \(Output.time(lease.since)) UTC. What it "
                     + "has written since the newest generation (\(newest)) will be missing from the volume: it is kept as "
@@ -173,7 +185,7 @@ private struct LeaseState {
             case .closed:
                 "All that node \(lease.holder) has written to volume \(record.title) is committed. Nothing is lost."
             }
-        let mayWrite = lease.state == .open && holder?.isAlive(at: now) ?? false
+        let mayWrite = lease.state == .open && !lease.isHeldBack && holder?.isAlive(at: now) ?? false
         return what + (mayWrite ? " THE NODE IS ALIVE: end the pod instead, if you can." : " The node: \(life).")
     }
 }
@@ -186,6 +198,7 @@ private struct LeaseDescription: Encodable {
         var since: Date
         /// Whether a controller gave it, and will ask for it back.
         var isAttached: Bool
+        var heldBackUntil: Date?
         var detachRequestedAt: Date?
         var silentSince: Date?
         var nodeSeenAt: Date?
@@ -230,7 +243,8 @@ private struct LeaseDescription: Encodable {
         lease = state.head.lease.map {
             Lease(
                 node: $0.holder.description, state: $0.state.rawValue, since: $0.since,
-                isAttached: $0.publication != nil, detachRequestedAt: $0.detachRequestedAt,
+                isAttached: $0.publication != nil, heldBackUntil: $0.isHeldBack ? $0.heldBackUntil : nil,
+                detachRequestedAt: $0.detachRequestedAt,
                 silentSince: $0.silentSince, nodeSeenAt: state.holder?.seenAt,
                 nodeIsAlive: state.holder?.isAlive(at: state.now) ?? false)
         }

@@ -19,7 +19,7 @@ struct LogCommand: AsyncParsableCommand {
     @Flag(help: "Print one JSON object, for scripts.") var json = false
 
     func validate() throws {
-        guard volume.generation == nil else { throw ValidationError("give the volume without a generation") }
+        guard volume.state == nil else { throw ValidationError("give the volume without a generation") }
         guard limit > 0 else { throw ValidationError("--limit has to be 1 or more") }
     }
 

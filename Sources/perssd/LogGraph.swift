@@ -24,7 +24,8 @@ struct LogGraph {
         // Newest first, as all else.
         branches = marks.branches.sorted { ($0.number, $0.epoch) > ($1.number, $1.epoch) }
         if let lease = listing.head.lease, lease.state == .open {
-            line("o  \(lease.holder) writes since \(Output.time(lease.since)) UTC: not staged out yet")
+            let what = lease.isHeldBack ? "holds back what was written" : "writes"
+            line("o  \(lease.holder) \(what) since \(Output.time(lease.since)) UTC: not staged out yet")
             isBegun = true
         }
     }
@@ -80,7 +81,8 @@ struct LogGraph {
         for branch in branches.filter(isDue) {
             addSide(
                 "x  what \(branch.provenance.node) had not committed when it lost epoch \(branch.epoch), cut "
-                    + "\(Output.time(branch.provenance.cutAt)) UTC")
+                    + "\(Output.time(branch.provenance.cutAt)) UTC: @\(VolumeArgument.State.branch(epoch: branch.epoch))"
+            )
         }
         branches.removeAll(where: isDue)
     }

@@ -17,7 +17,10 @@ struct PinCommand: AsyncParsableCommand {
 
     mutating func validate() throws {
         if remove, label == nil { throw ValidationError("--remove needs the label") }
-        if remove, volume.generation != nil { throw ValidationError("--remove takes a label, and no @GENERATION") }
+        if remove, volume.state != nil { throw ValidationError("--remove takes a label, and no @GENERATION") }
+        if case .branch = volume.state {
+            throw ValidationError("a branch needs no pin: it stays as long as its volume")
+        }
     }
 
     mutating func run() async throws {
@@ -36,7 +39,9 @@ struct PinCommand: AsyncParsableCommand {
             try await catalog.unpin(label, of: id)
             return Output.line("'\(printable(label))' keeps nothing of \(printable(listing.record.title)) any more")
         }
-        let generation = try await finder.provenGeneration(volume.generation, of: listing)
+        var wanted: UInt64?
+        if case .generation(let number) = volume.state { wanted = number }
+        let generation = try await finder.provenGeneration(wanted, of: listing)
         let record = generation.record
         try await catalog.pin(generation.reference, of: id, lineage: record.lineage, label: label)
         Output.line("'\(printable(label))' keeps generation \(record.number) of \(printable(listing.record.title))")

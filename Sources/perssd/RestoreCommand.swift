@@ -15,7 +15,7 @@ struct RestoreCommand: AsyncParsableCommand {
             committed generation, without what was written since.
             """)
 
-    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    @Argument(help: VolumeArgument.help)
     var volume: VolumeArgument
     @Option(name: .customLong("to"), help: "The file to make, or a block device.", completion: .file())
     var destination: String
@@ -25,7 +25,10 @@ struct RestoreCommand: AsyncParsableCommand {
 
     private struct Report: Encodable {
         var volume: String
+        /// Of a branch, the number that it would have got.
         var generation: UInt64
+        /// null where it is no branch.
+        var branchEpoch: UInt64?
         var contentDigest: String
         var destination: String
         var sizeBytes: UInt64
@@ -41,7 +44,8 @@ struct RestoreCommand: AsyncParsableCommand {
             let catalog = Catalog(store: try await openExistingStore(settings))
             let finder = VolumeFinder(catalog: catalog)
             let listing = try await finder.volume(volume.volume)
-            let record = try await finder.generation(volume.generation, of: listing)
+            let state = try await finder.state(volume.state, of: listing)
+            let record = state.record
             let destination = try await RestoreDestination.open(
                 path, capacity: record.map.capacityBytes, force: force)
             let restore = Restore(store: catalog.store, lineage: record.lineage)
@@ -63,13 +67,14 @@ struct RestoreCommand: AsyncParsableCommand {
             let time = ContinuousClock.now - start
             guard json else {
                 return Output.line(
-                    "generation \(record.number) of \(listing.record.title) is in \(path): "
+                    "\(state.title) of \(listing.record.title) is in \(path): "
                         + "\(ByteCount(record.map.capacityBytes)), \(ByteCount(statistics.writtenBytes)) of data, "
                         + "\(ByteCount(statistics.receivedBytes)) read from the store, in \(time.text)")
             }
             try Output.json(
                 Report(
                     volume: listing.record.volume.rawValue, generation: record.number,
+                    branchEpoch: state.branchEpoch,
                     contentDigest: record.map.contentDigest.hex, destination: path, sizeBytes: destination.sizeBytes,
                     writtenBytes: statistics.writtenBytes, receivedBytes: statistics.receivedBytes,
                     requests: statistics.readRequests))

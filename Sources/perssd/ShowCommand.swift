@@ -8,7 +8,7 @@ struct ShowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show", abstract: "Shows all that is known of a generation.")
 
-    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    @Argument(help: VolumeArgument.help)
     var volume: VolumeArgument
     @OptionGroup(title: "Store") var store: StoreOptions
     @Flag(help: "Print one JSON object, for scripts.") var json = false
@@ -31,9 +31,14 @@ struct ShowCommand: AsyncParsableCommand {
     private struct Report: Encodable {
         var volume: VolumeDescription
         var generation: GenerationDescription
-        var reference: Reference
+        /// null where it is no branch. The number is the one that a branch would have got.
+        var branchEpoch: UInt64?
+        /// null for a branch, which nothing refers to.
+        var reference: Reference?
         var parent: Reference?
         var lineage: String
+        /// "ext4", "xfs", "btrfs" or "raw"; "damaged" where that cannot be read.
+        var content: String
         var blockSize: Int
         /// Blocks that are not all zeros.
         var blocks: UInt64
@@ -47,15 +52,31 @@ struct ShowCommand: AsyncParsableCommand {
         let catalog = Catalog(store: try await openExistingStore(store.settings()))
         let finder = VolumeFinder(catalog: catalog)
         let listing = try await finder.volume(volume.volume)
-        let generation = try await finder.provenGeneration(volume.generation, of: listing)
-        let (reference, record) = (generation.reference, generation.record)
-        guard json else { return Output.line(Self.text(listing, reference, record)) }
+        let (state, reference) = try await Self.find(volume.state, of: listing, finder)
+        let record = state.record
+        let content = try await ContentKind.name(of: record, in: catalog)
+        guard json else { return Output.line(Self.text(listing, reference, state, content)) }
         try Output.json(
             Report(
                 volume: VolumeDescription(listing), generation: GenerationDescription(record),
-                reference: Reference(reference), parent: record.parent.map(Reference.init), lineage: record.lineage,
-                blockSize: record.map.blockSize.bytes, blocks: record.map.totals.blocks,
+                branchEpoch: state.branchEpoch,
+                reference: reference.map(Reference.init), parent: record.parent.map(Reference.init),
+                lineage: record.lineage,
+                content: content, blockSize: record.map.blockSize.bytes, blocks: record.map.totals.blocks,
                 storedBytes: record.map.totals.blockBytes, mapBytes: record.map.totals.mapBytes))
+    }
+
+    private static func find(
+        _ state: VolumeArgument.State?, of listing: VolumeListing, _ finder: VolumeFinder
+    ) async throws -> (FoundState, GenerationReference?) {
+        let number: UInt64?
+        switch state {
+        case .branch: return (try await finder.state(state, of: listing), nil)
+        case .generation(let wanted): number = wanted
+        case nil: number = nil
+        }
+        let proven = try await finder.provenGeneration(number, of: listing)
+        return (FoundState(record: proven.record), proven.reference)
     }
 
     /// Who had the volume, one line for each use and each of its labels.
@@ -69,23 +90,34 @@ struct ShowCommand: AsyncParsableCommand {
             }
     }
 
+    private static func basis(of branch: GenerationRecord) -> String {
+        branch.number > 1 ? "generation \(branch.number - 1)" : "an empty volume"
+    }
+
     private static func text(
-        _ listing: VolumeListing, _ reference: GenerationReference, _ record: GenerationRecord
+        _ listing: VolumeListing, _ reference: GenerationReference?, _ state: FoundState,
+        _ content: String
     ) -> String {
+        let record = state.record
         let (map, provenance) = (record.map, record.provenance)
         let took = Duration.seconds(max(0, provenance.stagedOutAt.timeIntervalSince(provenance.cutAt)))
         let parent = record.parent.map { parent in
             "generation \(parent.number)" + (parent.volume == record.volume ? "" : " of volume \(parent.volume)")
         }
-        let isNewest = listing.head.newest == reference
+        let isNewest = reference != nil && listing.head.newest == reference
+        let which =
+            state.isBranch
+            ? [("branch", "of epoch \(record.epoch)"), ("based on", basis(of: record))]
+            : [
+                ("generation", "\(record.number)" + (isNewest ? ", the newest" : "")),
+                ("record", reference.map { "\($0.digest)" } ?? "-"), ("parent", parent ?? "none: it is the first"),
+                ("its record", record.parent.map { "\($0.digest)" } ?? "-"),
+            ]
         return Output.fields(
             [
-                ("volume", "\(listing.record.title) (\(record.volume))"),
-                ("generation", "\(record.number)" + (isNewest ? ", the newest" : "")),
-                ("record", "\(reference.digest)"),
-                ("parent", parent ?? "none: it is the first"),
-                ("its record", record.parent.map { "\($0.digest)" } ?? "-"),
-                ("content", "\(map.contentDigest)"),
+                ("volume", "\(listing.record.title) (\(record.volume))")
+            ] + which + [
+                ("holds", content), ("content", "\(map.contentDigest)"),
                 ("node", "\(provenance.node)"),
                 ("epoch", "\(record.epoch)"),
                 ("since", provenance.startedAt.map { "\(Output.time($0)) UTC" } ?? "-"),

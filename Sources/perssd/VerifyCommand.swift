@@ -14,7 +14,7 @@ struct VerifyCommand: AsyncParsableCommand {
             anything is not what was written.
             """)
 
-    @Argument(help: "The volume (id, name, or namespace/claim), and @GENERATION for another than the newest.")
+    @Argument(help: VolumeArgument.help)
     var volume: VolumeArgument?
     @Flag(help: "Verify the newest generation of each volume.") var all = false
     @Flag(help: "Verify the chain of all generations, too.") var history = false
@@ -39,8 +39,8 @@ struct VerifyCommand: AsyncParsableCommand {
             let isSound: Bool
             if let volume {
                 let listing = try await verification.finder.volume(volume.volume)
-                let record = try await verification.finder.generation(volume.generation, of: listing)
-                let report = try await verification.report(listing, record)
+                let state = try await verification.finder.state(volume.state, of: listing)
+                let report = try await verification.report(listing, state)
                 if json { try Output.json(report) }
                 isSound = report.isSound
             } else {
@@ -80,6 +80,8 @@ struct VerifyReport: Encodable {
     var volume: String
     /// null where nothing has been staged out, or its record cannot be used.
     var generation: UInt64?
+    /// null where it is no branch.
+    var branchEpoch: UInt64?
     var contentDigest: String?
     var isSound = true
     /// What is wrong, one text each.
@@ -129,7 +131,7 @@ private struct Verification: Sendable {
             return VerifyReport(volume: volume)
         }
         do {
-            return try await report(listing, try await catalog.generation(newest))
+            return try await report(listing, FoundState(record: try await catalog.generation(newest)))
         } catch let error as PerSSDError where error.code == .corrupt || error.code == .unsupported {
             return damaged(VerifyReport(volume: volume), title, error)
         }
@@ -143,7 +145,8 @@ private struct Verification: Sendable {
         return report
     }
 
-    func report(_ listing: VolumeListing, _ record: GenerationRecord) async throws -> VerifyReport {
+    func report(_ listing: VolumeListing, _ state: FoundState) async throws -> VerifyReport {
+        let record = state.record
         let verify = VerifyMap(store: catalog.store, lineage: record.lineage)
         let start = ContinuousClock.now
         let result = try await ProgressDisplay.during(
@@ -152,7 +155,7 @@ private struct Verification: Sendable {
         ) { try await verify.run(record.map) }
         let blockSize = UInt64(record.map.blockSize.bytes)
         var report = VerifyReport(
-            volume: listing.record.volume.rawValue, generation: record.number,
+            volume: listing.record.volume.rawValue, generation: record.number, branchEpoch: state.branchEpoch,
             contentDigest: record.map.contentDigest.hex,
             damagedRanges: result.damagedBlocks.map {
                 [$0.lowerBound * blockSize, min($0.upperBound * blockSize, record.map.capacityBytes) - 1]
@@ -161,18 +164,18 @@ private struct Verification: Sendable {
             requests: result.statistics.readRequests)
         report.add(result.findings)
         tellFindings(report)
-        tell(listing, record, result, after: ContinuousClock.now - start)
+        tell(listing, state, result, after: ContinuousClock.now - start)
         if checksHistory { try await addHistory(of: listing, to: &report) }
         return report
     }
 
     private func tell(
-        _ listing: VolumeListing, _ record: GenerationRecord, _ result: VerifyResult, after time: Duration
+        _ listing: VolumeListing, _ state: FoundState, _ result: VerifyResult, after time: Duration
     ) {
-        let subject = "generation \(record.number) of \(listing.record.title)"
+        let subject = "\(state.title) of \(listing.record.title)"
         guard result.isSound else {
             let blocks = result.damagedBlocks.reduce(0) { $0 + UInt64($1.count) }
-            let bytes = blocks * UInt64(record.map.blockSize.bytes)
+            let bytes = blocks * UInt64(state.record.map.blockSize.bytes)
             return say(
                 "\(subject) is DAMAGED: \(result.findings.count) findings, \(ByteCount(bytes)) cannot be restored")
         }

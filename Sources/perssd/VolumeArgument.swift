@@ -2,21 +2,66 @@ import ArgumentParser
 import Errors
 import Persistence
 
-/// What a user writes to name a volume, and perhaps one of its generations: "namespace/claim@3".
+/// What a user writes to name a volume, and perhaps one of its states: "namespace/claim@3", "namespace/claim@branch-7".
 struct VolumeArgument: ExpressibleByArgument, Equatable {
+    /// One state of a volume that the bucket holds.
+    enum State: Equatable {
+        case generation(UInt64)
+        /// What the holder of this epoch's lease had not committed when it lost it.
+        case branch(epoch: UInt64)
+    }
+
     var volume: String
-    /// nil for the newest.
-    var generation: UInt64?
+    /// nil for the newest generation.
+    var state: State?
 
     init?(argument: String) {
-        // Names may have an '@' in them; a generation is the number behind the last one.
-        if let at = argument.lastIndex(of: "@"), let number = UInt64(argument[argument.index(after: at)...]) {
-            guard number > 0 else { return nil }
-            (volume, generation) = (String(argument[..<at]), number)
+        // Names may have an '@' in them; a state is the number behind the last one.
+        if let at = argument.lastIndex(of: "@"), let state = State(argument[argument.index(after: at)...]) {
+            guard state != .generation(0) else { return nil }
+            (volume, self.state) = (String(argument[..<at]), state)
         } else {
             volume = argument
         }
         guard !volume.isEmpty else { return nil }
+    }
+}
+
+extension VolumeArgument {
+    static let help: ArgumentHelp =
+        "The volume (id, name, or namespace/claim), and @GENERATION or @branch-EPOCH for another state than the newest."
+}
+
+/// A state of a volume that was looked up.
+struct FoundState: Sendable {
+    var record: GenerationRecord
+    var isBranch = false
+
+    /// "generation 3", "the branch of epoch 7".
+    var title: String { isBranch ? "the branch of epoch \(record.epoch)" : "generation \(record.number)" }
+    /// nil for a generation.
+    var branchEpoch: UInt64? { isBranch ? record.epoch : nil }
+}
+
+extension VolumeArgument.State: CustomStringConvertible {
+    private static let branchPrefix = "branch-"
+
+    fileprivate init?(_ text: Substring) {
+        if let number = UInt64(text) {
+            self = .generation(number)
+        } else if text.hasPrefix(Self.branchPrefix), let epoch = UInt64(text.dropFirst(Self.branchPrefix.count)) {
+            self = .branch(epoch: epoch)
+        } else {
+            return nil
+        }
+    }
+
+    /// As it is written behind the '@'.
+    var description: String {
+        switch self {
+        case .generation(let number): "\(number)"
+        case .branch(let epoch): "\(Self.branchPrefix)\(epoch)"
+        }
     }
 }
 
@@ -48,14 +93,43 @@ struct VolumeFinder {
         return first
     }
 
-    func generation(_ argument: VolumeArgument) async throws -> GenerationRecord {
-        try await generation(argument.generation, of: try await volume(argument.volume))
+    /// - Throws: `notFound` where the volume has no such state.
+    func state(_ argument: VolumeArgument) async throws -> FoundState {
+        try await state(argument.state, of: try await volume(argument.volume))
     }
 
-    /// - Parameter number: nil for the newest.
-    /// - Throws: `notFound` where the volume has no such generation.
-    func generation(_ number: UInt64?, of listing: VolumeListing) async throws -> GenerationRecord {
-        try await provenGeneration(number, of: listing).record
+    /// - Parameter state: nil for the newest generation.
+    /// - Throws: `notFound` where the volume has no such state.
+    func state(_ state: VolumeArgument.State?, of listing: VolumeListing) async throws -> FoundState {
+        switch state {
+        case nil: FoundState(record: try await provenGeneration(nil, of: listing).record)
+        case .generation(let number): FoundState(record: try await provenGeneration(number, of: listing).record)
+        case .branch(let epoch): FoundState(record: try await branch(epoch, of: listing), isBranch: true)
+        }
+    }
+
+    /// - Throws: `notFound` where the volume has no branch of that epoch.
+    func branch(_ epoch: UInt64, of listing: VolumeListing) async throws -> GenerationRecord {
+        let branches = try await catalog.branches(of: listing.record.volume, listing.record.incarnation)
+        guard let found = branches.first(where: { $0.epoch == epoch }) else {
+            let known = branches.map { "\(VolumeArgument.State.branch(epoch: $0.epoch))" }.joined(separator: ", ")
+            throw PerSSDError(
+                .notFound,
+                "volume '\(listing.record.title)' has no branch of epoch \(epoch)"
+                    + (known.isEmpty ? ", nor any other" : "; it has \(known)"),
+                remedy: "'perssd lease' lists a volume's branches")
+        }
+        return found
+    }
+
+    /// The generation that a branch is based on; nil where it began empty, or that generation has expired.
+    func base(of branch: GenerationRecord, _ listing: VolumeListing) async throws -> ProvenGeneration? {
+        guard branch.number > 1 else { return nil }
+        do {
+            return try await provenGeneration(branch.number - 1, of: listing)
+        } catch let error as PerSSDError where error.code == .notFound {
+            return nil
+        }
     }
 
     /// A generation's record, and the reference that proves it: the head's, or that of the generation made from it.

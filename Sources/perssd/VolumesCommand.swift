@@ -1,4 +1,5 @@
 import ArgumentParser
+import Errors
 import Foundation
 import Persistence
 import Settings
@@ -13,6 +14,8 @@ struct VolumesCommand: AsyncParsableCommand {
             the volume to read.
             """)
 
+    @Flag(help: "Tell what each volume holds, such as ext4, by its first blocks, which are fetched for that.")
+    var contents = false
     @OptionGroup(title: "Store") var store: StoreOptions
     @Flag(help: "Print one JSON array, for scripts.") var json = false
 
@@ -29,9 +32,11 @@ struct VolumesCommand: AsyncParsableCommand {
         var volume: VolumeDescription
         var point: RecoveryPoint?
         var readers: [NodeReference]
+        /// nil where it was not asked for, or there is none.
+        var content: String?
         var now: Date
 
-        private enum Keys: String, CodingKey { case recoveryPoint, readers }
+        private enum Keys: String, CodingKey { case recoveryPoint, readers, content }
 
         func encode(to encoder: any Encoder) throws {
             try volume.encode(to: encoder)
@@ -44,6 +49,7 @@ struct VolumesCommand: AsyncParsableCommand {
                         isDirty: isDirty)
                 }, forKey: .recoveryPoint)
             try fields.encode(readers.map(\.description), forKey: .readers)
+            try fields.encodeIfPresent(content, forKey: .content)
         }
     }
 
@@ -53,30 +59,49 @@ struct VolumesCommand: AsyncParsableCommand {
         let points = try await catalog.recoveryPoints(of: listings.map(\.head))
         let readers = try await catalog.readingNodes(
             of: listings.map(\.record.volume).sorted { $0.rawValue < $1.rawValue })
+        let contents = contents ? try await Self.contents(of: listings, in: catalog) : [:]
         let now = Date()
         guard !json else {
             return try Output.json(
                 listings.map { listing in
                     let id = listing.record.volume
                     return Report(
-                        volume: VolumeDescription(listing), point: points[id], readers: readers[id] ?? [], now: now)
+                        volume: VolumeDescription(listing), point: points[id], readers: readers[id] ?? [],
+                        content: contents[id], now: now)
                 })
         }
         guard !listings.isEmpty else { return Output.line("no volumes in \(catalog.store.location)") }
-        var table = Table([
-            ("VOLUME", .left), ("ID", .left), ("SIZE", .right), ("GENERATION", .right), ("AGE", .right),
-            ("LEASE", .left), ("READERS", .right),
-        ])
+        var table = Table(
+            [
+                ("VOLUME", .left), ("ID", .left), ("SIZE", .right), ("GENERATION", .right), ("AGE", .right),
+                ("LEASE", .left), ("READERS", .right),
+            ] + (self.contents ? [("HOLDS", .left)] : []))
         for listing in listings.sorted(by: { $0.record.title < $1.record.title }) {
-            table.add([
-                listing.record.title, listing.record.volume.rawValue,
-                ByteCount(listing.record.capacityBytes).description,
-                listing.head.newest.map { "\($0.number)" } ?? "-",
-                points[listing.record.volume]?.age(at: now).text ?? (listing.head.newest == nil ? "-" : "damaged"),
-                leaseText(listing.head), readers[listing.record.volume].map { "\($0.count)" } ?? "-",
-            ])
+            table.add(
+                [
+                    listing.record.title, listing.record.volume.rawValue,
+                    ByteCount(listing.record.capacityBytes).description,
+                    listing.head.newest.map { "\($0.number)" } ?? "-",
+                    points[listing.record.volume]?.age(at: now).text ?? (listing.head.newest == nil ? "-" : "damaged"),
+                    leaseText(listing.head), readers[listing.record.volume].map { "\($0.count)" } ?? "-",
+                ] + (self.contents ? [contents[listing.record.volume] ?? "-"] : []))
         }
         Output.line(table.text)
+    }
+
+    /// What the newest generations hold. Damage of one is told in its place, as it is no reason not to look at the next.
+    private static func contents(of listings: [VolumeListing], in catalog: Catalog) async throws -> [VolumeID: String] {
+        var found: [VolumeID: String] = [:]
+        for listing in listings {
+            guard let newest = listing.head.newest else { continue }
+            do {
+                let record = try await catalog.generation(newest)
+                found[listing.record.volume] = try await ContentKind.name(of: record, in: catalog)
+            } catch let error as PerSSDError where error.code == .corrupt || error.code == .unsupported {
+                found[listing.record.volume] = "damaged"
+            }
+        }
+        return found
     }
 }
 

@@ -16,6 +16,7 @@ private final class Bench: Sendable {
     let clock = TestClock()
     let delivered = Mutex<[SnapshotID]>([])
     let reread = Mutex<[VolumeID]>([])
+    let handedOver = Mutex<[VolumeID]>([])
     let steps = Mutex<[String]>([])
     let failure = Mutex<PerSSDError?>(nil)
     let node: NodeReference
@@ -36,6 +37,7 @@ private final class Bench: Sendable {
                     delivered.withLock { $0.append(snapshot) }
                 },
                 reread: { [self] volume, _ in reread.withLock { $0.append(volume) } },
+                handOver: { [self] volume, _ in handedOver.withLock { $0.append(volume) } },
                 cutGroup: { [self] step, group, incarnation, _ in
                     steps.withLock { $0.append("\(step) \(group) \(incarnation)") }
                 }))
@@ -75,6 +77,11 @@ private final class Bench: Sendable {
         #expect(bench.delivered.withLock { $0 } == [bench.snapshot, bench.snapshot, bench.snapshot])
         let volume = VolumeID(name: "volume")
         try await clients.reread(volume, on: bench.node, until: nil)
+        #expect(bench.reread.withLock { $0 } == [volume])
+        #expect(bench.handedOver.withLock { $0 }.isEmpty)
+        let wanted = VolumeID(name: "wanted")
+        try await clients.handOver(wanted, on: bench.node, until: nil)
+        #expect(bench.handedOver.withLock { $0 } == [wanted])
         #expect(bench.reread.withLock { $0 } == [volume])
         let (group, incarnation) = (GroupSnapshotID(name: "group"), Incarnation())
         for step in [GroupCutStep.prepare, .hold, .release, .abandon, .confirm] {

@@ -177,6 +177,25 @@ def test_a_node_that_lost_its_pool_says_what_is_lost(cluster):
     cluster.unpublish(volume, "node-b")
 
 
+def test_a_node_that_lost_its_pool_is_asked_when_the_volume_is_detached(cluster):
+    volume = cluster.create("gone-unasked")
+    path = cluster.publish(volume, "node-a")
+    (path / "kept").write_text("committed")
+    cluster.unpublish(volume, "node-a")
+    path = cluster.publish(volume, "node-a")
+    (path / "lost").write_text("in no generation")
+    forget_pool(cluster, "node-a", path)
+    # Kubelet has forgotten the pod with the machine, and calls nothing on the node.
+    path.rmdir()
+    cluster.detach(volume, "node-a")
+    loss = json.loads(cluster.perssd("lease", volume.volume_id, "--json").stdout)["loss"]
+    assert (loss["node"], loss["newestGeneration"], loss["epoch"]) == ("test/node-a", 1, 2)
+    assert "and its local copy is gone" in cluster.processes["node-a"].text()
+    path = cluster.publish(volume, "node-b")
+    assert (path / "kept").read_text() == "committed" and not (path / "lost").exists()
+    cluster.unpublish(volume, "node-b")
+
+
 def test_a_second_controller_changes_nothing(cluster):
     other = cluster.start_controller("controller-2").controller
     names = [f"twice-{index}" for index in range(10)]

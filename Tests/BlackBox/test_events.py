@@ -110,6 +110,7 @@ def test_what_pods_and_claims_hear_of_a_volume_that_moves(api, binaries, workpla
         assert [reason for reason, _ in api.described(fourth_uid)] == ["Committed"]
 
         # Each is where it belongs, and nowhere else.
+        api.wait(results, "Committed", 4)
         events = api.state()["events"]
         reasons = [event["reason"] for event in events if event["involvedObject"]["uid"] == results]
         assert sorted(reasons) == ["Committed"] * 4 + ["Restored"] * 2
@@ -211,6 +212,23 @@ def test_a_long_stage_out_and_who_waits_for_it_are_told(api, place):
     # Not one for each look: one event for the wait, and one for the progress, which is brought up to date.
     reasons = [reason for reason, _ in api.described(uid)]
     assert sorted(reasons) == ["Committed", "StagingOut", "WaitingForNode"]
+
+
+def test_what_waits_on_its_node_for_the_next_pod_is_told(api, place):
+    volume, uid = claim(place, "held", stageOut="background", stageOutDelay="1h")
+    writer, writer_uid = pod("writer")
+    path = place.publish(volume, "node-a", context=writer)
+    (path / "data").write_bytes(os.urandom(MIB))
+    place.unpublish(volume, "node-a", detach=False)
+    (message,) = api.wait(writer_uid, "HeldBack")
+    assert "stays on node node-a alone for a pod that may come next" in message and "1 h 0 min" in message
+    place.detach(volume, "node-a")
+    assert [reason for reason, _ in api.described(writer_uid)] == ["HeldBack"]
+    # It is wanted elsewhere.
+    place.publish(volume, "node-b")
+    api.wait(writer_uid, "Committed")
+    assert [reason for reason, _ in api.described(writer_uid)] == ["HeldBack", "Committed"]
+    place.unpublish(volume, "node-b")
 
 
 def test_an_api_server_that_hangs_or_is_away_holds_nobody_up(api, place):

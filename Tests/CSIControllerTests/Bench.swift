@@ -1,3 +1,4 @@
+import Agents
 import CSI
 import CSIController
 import CatalogTestSupport
@@ -25,6 +26,7 @@ struct Bench {
     let clock: TestClock
     let log = LogRecorder()
     let told = ToldEvents()
+    var agents: any NodeAgents = NoNodeAgents()
 
     init(_ store: any ObjectStore = MemoryStore(), clock: TestClock = TestClock()) {
         (self.store, self.clock) = (store, clock)
@@ -35,7 +37,7 @@ struct Bench {
     func plugin(cluster: String = cluster) -> ControllerPlugin {
         // The clusters here have valid names.
         try! ControllerPlugin(
-            catalog: catalog, cluster: cluster, version: "1.2.3", events: told.sink, logger: log.logger)
+            catalog: catalog, cluster: cluster, version: "1.2.3", agents: agents, events: told.sink, logger: log.logger)
     }
 
     /// Every call goes through the messages' coding and the mapping of errors, as on the wire.

@@ -1,16 +1,21 @@
+import Agents
 import CSI
 import CatalogTestSupport
 import Errors
 import Persistence
 import RPC
+import Synchronization
 import Testing
 import VolumeEvents
 
 /// Unpublishing while there is uncommitted work.
 @Suite struct DetachTests {
     /// A volume that node "a" has open.
-    private func opened(_ parameters: [String: String] = [:]) async throws -> (bench: Bench, volume: Volume) {
-        let bench = try await Bench.withNodes()
+    private func opened(
+        _ parameters: [String: String] = [:], agents: any NodeAgents = NoNodeAgents()
+    ) async throws -> (bench: Bench, volume: Volume) {
+        var bench = try await Bench.withNodes()
+        bench.agents = agents
         let volume = try await bench.create(parameters: parameters)
         _ = try await bench.publish(volume)
         try await bench.open(volume)
@@ -222,5 +227,73 @@ import VolumeEvents
         await expectStatus(.cancelled) { try await task.value }
         #expect(ContinuousClock.now - start < .seconds(5))
         #expect(try await bench.head(volume).lease?.state == .open)
+    }
+
+    // MARK: Asking the node
+
+    /// Nothing else on the node would look at the volume.
+    @Test func theNodeIsAskedOnceAndSaysWhatIsLost() async throws {
+        let store = Mutex<Catalog?>(nil)
+        let agents = ScriptedAgents(handOver: { asked, node in
+            // Some polls later.
+            try await Task.sleep(for: .milliseconds(700))
+            guard let catalog = store.withLock({ $0 }) else { return }
+            _ = try await catalog.updateHead(asked) { $0.revoking(now: catalog.time) }
+        })
+        let (bench, volume) = try await opened(agents: agents)
+        let id = try bench.id(volume)
+        store.withLock { $0 = bench.catalog }
+        try await bench.unpublish(volume, timeout: .seconds(60))
+        #expect(agents.calls.withLock { $0 } == ["hand over \(id) c/a"])
+        let head = try await bench.head(volume)
+        #expect(head.lease == nil)
+        #expect(head.loss?.epoch == 1)
+    }
+
+    @Test func aNodeThatCannotBeAskedIsWaitedForAllTheSame() async throws {
+        for failure in [
+            PerSSDError(.failedPrecondition, "the agent of node c/a says UNIMPLEMENTED"),
+            PerSSDError(.unavailable, "no connection"),
+        ] {
+            let (bench, volume) = try await opened(agents: ScriptedAgents(handOver: { _, _ in throw failure }))
+            let before = try await bench.head(volume)
+            await expectStatus(.aborted, "node c/a") { try await bench.unpublish(volume, timeout: .seconds(2)) }
+            let head = try await bench.head(volume)
+            #expect(head.lease?.state == .open && head.epoch == before.epoch && head.loss == nil)
+            #expect(bench.log.messages(.notice).contains { $0.contains(failure.message) })
+            async let committed: Void = {
+                try await Task.sleep(for: .milliseconds(250))
+                try await bench.commit(volume, closing: true)
+            }()
+            try await bench.unpublish(volume, timeout: .seconds(60))
+            try await committed
+            #expect(try await bench.head(volume).lease == nil)
+        }
+    }
+
+    @Test func anAgentThatHangsHoldsUpNothing() async throws {
+        let (bench, volume) = try await opened(
+            agents: ScriptedAgents(handOver: { _, _ in try await Task.sleep(for: .seconds(3600)) }))
+        async let committed: Void = {
+            try await Task.sleep(for: .milliseconds(250))
+            try await bench.commit(volume, closing: true)
+        }()
+        try await bench.unpublish(volume, timeout: .seconds(60))
+        try await committed
+        #expect(try await bench.head(volume).newest?.number == 1)
+    }
+
+    @Test func nobodyIsAskedWhereNothingIsWaitedFor() async throws {
+        let agents = ScriptedAgents()
+        let (bench, volume) = try await opened(agents: agents)
+        try await bench.commit(volume, closing: true)
+        try await bench.unpublish(volume)
+        // A silent node is not there to answer.
+        let other = try await bench.create("pvc-2")
+        _ = try await bench.publish(other)
+        try await bench.open(other)
+        bench.clock.advance(600)
+        await expectStatus(.aborted) { try await bench.unpublish(other) }
+        #expect(agents.calls.withLock { $0 }.isEmpty)
     }
 }

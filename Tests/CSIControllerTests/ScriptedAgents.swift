@@ -7,14 +7,16 @@ final class ScriptedAgents: NodeAgents {
     let calls = Mutex<[String]>([])
     private let deliver: @Sendable (SnapshotID, NodeReference) async throws -> Void
     private let reread: @Sendable (VolumeID, NodeReference) async throws -> Void
+    private let handOver: @Sendable (VolumeID, NodeReference) async throws -> Void
     private let cut: @Sendable (GroupCutStep, GroupSnapshotID, NodeReference) async throws -> Void
 
     init(
         deliver: @escaping @Sendable (SnapshotID, NodeReference) async throws -> Void = { _, _ in },
         reread: @escaping @Sendable (VolumeID, NodeReference) async throws -> Void = { _, _ in },
+        handOver: @escaping @Sendable (VolumeID, NodeReference) async throws -> Void = { _, _ in },
         cut: @escaping @Sendable (GroupCutStep, GroupSnapshotID, NodeReference) async throws -> Void = { _, _, _ in }
     ) {
-        (self.deliver, self.reread, self.cut) = (deliver, reread, cut)
+        (self.deliver, self.reread, self.handOver, self.cut) = (deliver, reread, handOver, cut)
     }
 
     func deliver(
@@ -27,6 +29,11 @@ final class ScriptedAgents: NodeAgents {
     func reread(_ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?) async throws {
         calls.withLock { $0.append("\(volume) \(node)") }
         try await reread(volume, node)
+    }
+
+    func handOver(_ volume: VolumeID, on node: NodeReference, until deadline: ContinuousClock.Instant?) async throws {
+        calls.withLock { $0.append("hand over \(volume) \(node)") }
+        try await handOver(volume, node)
     }
 
     func cut(

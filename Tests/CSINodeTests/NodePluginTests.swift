@@ -40,10 +40,12 @@ final class NodeHarness: Sendable {
     /// - Parameters:
     ///   - pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
     ///   - more: names of further pools.
+    ///   - starting: whether it takes up what is there.
     ///   - wrapping: what the plugin gets for a pool.
     func node(
         _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64? = 4 << 30, more: [String] = [],
-        watchInterval: Duration = .seconds(3600), wrapping: (ImagePool) -> any VolumePool = { $0 }
+        watchInterval: Duration = .seconds(3600), starting: Bool = true,
+        wrapping: (ImagePool) -> any VolumePool = { $0 }
     ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
         try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
@@ -59,7 +61,7 @@ final class NodeHarness: Sendable {
         let plugin = try NodePlugin(
             node: try NodeReference(cluster: "test", node: name), catalog: catalog, pools: pools, publisher: publisher,
             version: "test", watchInterval: watchInterval, logger: logger)
-        try await plugin.start()
+        if starting { try await plugin.start() }
         return TestNode(harness: self, plugin: plugin, pods: pods)
     }
 }

@@ -12,10 +12,13 @@ private final class ScriptedWork: VolumeWork {
         var log: [String] = []
         var failures: [String: PerSSDError] = [:]
         var closings: [Bool] = []
+        /// What the bucket lets a volume be held back for.
+        var granted: Duration?
     }
     let state = Mutex(State())
     let publishGate = Latch(isOpen: true)
     let expandGate = Latch(isOpen: true)
+    let holdGate = Latch(isOpen: true)
     let cutGate = Latch(isOpen: true)
     let sendGate = Latch(isOpen: true)
     let isIndependent: Bool
@@ -47,6 +50,14 @@ private final class ScriptedWork: VolumeWork {
     }
 
     func unpublish(path: String, isLast: Bool) async throws { try note("unpublish \(path)\(isLast ? " last" : "")") }
+
+    func holdBack(for delay: Duration) async -> Duration? {
+        try? await holdGate.wait()
+        return state.withLock { state in
+            state.log.append("hold back")
+            return state.granted
+        }
+    }
 
     func cut() async throws {
         try await cutGate.wait()
@@ -252,5 +263,89 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
         let volume = actor(ScriptedWork())
         try await volume.publish(request("/a"), until: later)
         #expect(await !volume.retire())
+    }
+
+    // MARK: Held back
+
+    private func heldBack(_ work: ScriptedWork, for granted: Duration) async throws -> VolumeActor {
+        work.state.withLock { $0.granted = granted }
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        try await volume.unpublish(path: "/a", inBackground: true, delay: .seconds(3600), until: later)
+        return volume
+    }
+
+    @Test func aPodThatComesBackFindsNothingCut() async throws {
+        let work = ScriptedWork()
+        let volume = try await heldBack(work, for: .seconds(3600))
+        #expect(await volume.isHeldBack)
+        #expect(await !volume.isIdle)
+        // A repeated call does not end it, and does not begin it anew.
+        try await volume.unpublish(path: "/a", inBackground: true, delay: .seconds(3600), until: later)
+        #expect(await volume.isHeldBack)
+        try await volume.publish(request("/b"), until: later)
+        #expect(await !volume.isHeldBack)
+        #expect(!work.log.contains("cut"))
+        #expect(work.log.filter { $0 == "hold back" }.count == 1)
+    }
+
+    @Test func theDelayEndsByItself() async throws {
+        let work = ScriptedWork()
+        let volume = try await heldBack(work, for: .milliseconds(50))
+        let deadline = ContinuousClock.now + .seconds(15)
+        while await !volume.isIdle, .now < deadline { try await Task.sleep(for: .milliseconds(20)) }
+        #expect(await volume.isIdle)
+        #expect(work.state.withLock { $0.closings } == [true])
+    }
+
+    @Test func whereTheBucketDoesNotSayThatItIsHeldBackItIsStagedOutAtOnce() async throws {
+        let work = ScriptedWork()
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        try await volume.unpublish(path: "/a", inBackground: false, delay: .seconds(3600), until: later)
+        #expect(work.log == ["publish /a", "unpublish /a last", "hold back", "cut", "commit"])
+        #expect(await volume.isIdle)
+    }
+
+    @Test func whoeverSettlesEndsTheDelay() async throws {
+        let work = ScriptedWork()
+        let volume = try await heldBack(work, for: .seconds(3600))
+        try await volume.settle(inBackground: false, until: later)
+        #expect(await volume.isIdle)
+        #expect(work.log.last == "commit")
+    }
+
+    /// Nobody asks twice.
+    @Test func whoeverAsksWhileThePodGoesIsHeard() async throws {
+        let work = ScriptedWork()
+        work.state.withLock { $0.granted = .seconds(3600) }
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        work.holdGate.close()
+        async let gone: Void = volume.unpublish(path: "/a", inBackground: true, delay: .seconds(3600), until: later)
+        while !work.log.contains("unpublish /a last") { try await Task.sleep(for: .milliseconds(2)) }
+        try await volume.settle(inBackground: true, until: later)
+        work.holdGate.open()
+        try await gone
+        try await volume.settle(inBackground: false, until: later)
+        #expect(await volume.isIdle)
+        #expect(await !volume.isHeldBack)
+    }
+
+    @Test func aCheckpointThatFailsAfterThePodIsGoneLeavesItHeldBack() async throws {
+        let work = ScriptedWork()
+        work.state.withLock { $0.granted = .seconds(3600) }
+        let volume = actor(work)
+        try await volume.publish(request("/a"), until: later)
+        work.sendGate.close()
+        await #expect(throws: PerSSDError.self) { try await volume.checkpoint(until: soon) }
+        try await volume.unpublish(path: "/a", inBackground: true, delay: .seconds(3600), until: later)
+        work.state.withLock { $0.failures["commit"] = PerSSDError(.unavailable, "the bucket is away") }
+        work.sendGate.open()
+        try? await volume.outlastStageOut(until: later)
+        #expect(await volume.isHeldBack)
+        #expect(work.log.filter { $0 == "cut" }.count == 1)
+        try await volume.settle(inBackground: false, until: later)
+        #expect(await volume.isIdle)
     }
 }

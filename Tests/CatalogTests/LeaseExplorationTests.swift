@@ -16,7 +16,9 @@ import Testing
     enum Action: CaseIterable {
         case grant, release, requestDetach, revoke, delete
         /// By a node: with the epoch that it was last granted, or without.
-        case openGranted, openAlone, commit, commitClosing, close, forget
+        case openGranted, openAlone, commit, commitClosing, close, holdBack, forget
+        /// By the controller, of what is held back.
+        case withdraw
     }
 
     /// What a node believes; it may be out of date.
@@ -34,7 +36,7 @@ import Testing
         /// All that tells worlds apart; times and digests follow from it.
         var key: String {
             let lease = head.lease.map {
-                "\($0.holder)\($0.state)\($0.publication != nil)\($0.detachRequestedAt != nil)"
+                "\($0.holder)\($0.state)\($0.publication != nil)\($0.detachRequestedAt != nil)\($0.heldBackUntil != nil)"
             }
             let believed = Actor.allCases.map { actor in
                 beliefs[actor].map { "\($0.granted ?? 0),\($0.epoch ?? 0),\($0.base)" } ?? ""
@@ -78,6 +80,10 @@ import Testing
                 guard let epoch = belief.epoch else { return nil }
                 world.head = try head.closing(by: actor.node, epoch: epoch, now: start)
                 belief.epoch = nil
+            case .holdBack:
+                guard let epoch = belief.epoch else { return nil }
+                world.head = try head.holdingBack(by: actor.node, epoch: epoch, until: start + 60)
+            case .withdraw: world.head = head.withdrawing(from: actor.node)
             case .forget: belief = Belief()
             }
         } catch {
@@ -109,6 +115,25 @@ import Testing
         }
         if before.lease?.state == .open, after.lease == nil, before.lease?.publication != nil {
             require(action == .revoke, "an open lease that was granted is gone without a revocation")
+        }
+        if before.lease?.state == .open, after.lease == nil, before.lease?.isHeldBack == true {
+            let ends = [.commitClosing, .close, .revoke, .delete].contains(action)
+            require(ends, "what is held back is gone, and nobody has committed, revoked or deleted it")
+            require(action != .delete || before.lease?.publication == nil, "a volume is deleted while it is attached")
+        }
+        if let lease = after.lease {
+            require(lease.heldBackUntil == nil || lease.state == .open, "a lease that is not open is held back")
+            if lease.isHeldBack, before.lease?.isHeldBack != true {
+                require(action == .holdBack && lease.publication != nil, "held back where nobody attaches the volume")
+                require(before.lease?.detachRequestedAt == nil, "held back while somebody waits for the volume")
+            }
+        }
+        if before.lease?.holder == after.lease?.holder, before.lease?.publication != nil {
+            let isWithdrawn = after.lease?.publication == nil
+            require(!isWithdrawn || action == .withdraw && before.lease?.isHeldBack == true, "a pod's node is detached")
+        }
+        if action == .openGranted, before.lease?.publication == nil, before.lease != nil {
+            require(before.lease?.isHeldBack != true, "what was withdrawn is opened by an old grant")
         }
         if after.loss != before.loss {
             require(action == .revoke && before.lease?.state == .open, "a loss without a revocation")

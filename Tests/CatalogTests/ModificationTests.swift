@@ -9,7 +9,7 @@ import Testing
 
     private let all = [
         "checkpointInterval": "5m", "compressionLevel": "7", "retention": "last=3", "stageOut": "background",
-        "stageOutBandwidth": "20Mi",
+        "stageOutBandwidth": "20Mi", "stageOutDelay": "10m",
     ]
 
     @Test func changesWhatIsNamedOnceAndNothingElse() async throws {
@@ -18,7 +18,7 @@ import Testing
         var expected = made
         expected.parameters = VolumeParameters(
             compressionLevel: 7, stageOut: .background, checkpointInterval: 300, retention: RetentionPolicy(last: 3),
-            stageOutBandwidth: 20 << 20)
+            stageOutBandwidth: 20 << 20, stageOutDelay: 600)
         expected.modifiedAt = modified.modifiedAt
         #expect(modified == expected && modified.modifiedAt != nil)
         #expect(try await catalog.volume(made.volume).record == expected)
@@ -27,9 +27,10 @@ import Testing
         #expect(!store.calls.contains { $0.operation == .write })
         // What is not named stays; and what is off by default can be turned off again.
         let off = try await catalog.modifyVolume(
-            made.volume, to: ["checkpointInterval": "none", "stageOutBandwidth": "none"])
+            made.volume, to: ["checkpointInterval": "none", "stageOutBandwidth": "none", "stageOutDelay": "0s"])
         expected.parameters.checkpointInterval = nil
         expected.parameters.stageOutBandwidth = nil
+        expected.parameters.stageOutDelay = nil
         expected.modifiedAt = off.modifiedAt
         #expect(off == expected)
     }
@@ -41,6 +42,7 @@ import Testing
             ("nodeLossTimeout", "1m", "'nodeLossTimeout', which is fixed"),
             ("stageOutBandwidth", "1Ki", "parameter stageOutBandwidth is '1Ki'"),
             ("stageOutBandwidth", "2Ti", "from 1Mi to 1Ti"), ("checkpointInterval", "", "or 'none'"),
+            ("stageOutDelay", "25h", "up to 24h"), ("stageOut", "onUnpublish", "stageOutDelay is 600s"),
             ("retention", "none", "parameter retention is 'none'"),
         ] {
             var wanted = all
@@ -50,7 +52,9 @@ import Testing
             }
             if VolumeParameters.mutableKeys.contains(key) { continue }
             await expectError(
-                .invalidArgument, "checkpointInterval, compressionLevel, retention, stageOut, stageOutBandwidth"
+                .invalidArgument,
+                "checkpointInterval, compressionLevel, retention, stageOut, stageOutBandwidth, "
+                    + "stageOutDelay"
             ) { _ = try await catalog.modifyVolume(made.volume, to: wanted) }
         }
         #expect(try await catalog.volume(made.volume).record == made)

@@ -16,16 +16,11 @@ import Testing
         return try Data(contentsOf: URL(fileURLWithPath: path))
     }
 
-    private func packs(_ bucket: SampleBucket) -> Int {
-        (FileManager.default.enumerator(atPath: bucket.directory + "bucket")?.compactMap { $0 as? String } ?? [])
-            .filter { $0.contains("/packs/") }.count
-    }
-
     @Test func aCloneBeginsAtAnyGenerationOrSnapshotAndMovesNoData() async throws {
         let bucket = try await SampleBucket()
         let catalog = Catalog(store: bucket.store)
         let snapshot = try await catalog.createSnapshot(name: "nightly", of: bucket.volume.volume)
-        let before = packs(bucket)
+        let before = try bucket.packs().count
         let newest = try await clone(bucket, "default/data", "newest")
         #expect(newest.exitCode == 0, "\(newest.output)")
         #expect(newest.output.contains("begins at generation 2 of \(bucket.volume.volume)"))
@@ -34,7 +29,7 @@ import Testing
         let json = try await clone(bucket, snapshot.snapshot.rawValue, "by-id", "--json")
         let report = try #require(json.json() as? [String: Any])
         #expect(report["generation"] as? Int == 2 && report["source"] as? String == "snapshot \(snapshot.snapshot)")
-        #expect(packs(bucket) == before)
+        #expect(try bucket.packs().count == before)
 
         for (name, index) in [("newest", 1), ("older", 0), ("by-name", 1), ("by-id", 1)] {
             let data = try await contents(bucket, name)

@@ -121,4 +121,35 @@ import Testing
         try fixture.bucket.damage()
         try await expect(.corrupt, "cannot be used", "cat", "files", "/results/large")
     }
+
+    @Test(
+        arguments: [
+            ("ext4", "64M", ["/sbin/mkfs.ext4", "-q"]), ("xfs", "400M", ["/sbin/mkfs.xfs", "-q"]),
+            ("btrfs", "200M", ["/sbin/mkfs.btrfs", "-q"]), ("raw", "8M", ["/usr/bin/shred", "-n", "1"]),
+        ]) func whatAVolumeHoldsIsToldByItsFirstBytes(kind: String, size: String, make: [String]) async throws
+    {
+        let fixture = try await Fixture { image, _ in
+            try await TestCommand.run("/usr/bin/truncate", ["-s", size, image])
+            try await TestCommand.run(make[0], make.dropFirst() + [image])
+        }
+        func contents() async throws -> [String: String?] {
+            let run = try await fixture.perssd("volumes", "--contents", "--json")
+            #expect(run.exitCode == 0, "\(run.output)")
+            let listed = try #require(run.json() as? [[String: Any]])
+            return Dictionary(
+                uniqueKeysWithValues: listed.map { ($0["name"] as? String ?? "", $0["content"] as? String) })
+        }
+        // The sample volume holds noise, and another one nothing.
+        #expect(try await contents() == ["files": kind, "pvc-one": "raw", "pvc-two": nil])
+        #expect(try await fixture.perssd("volumes", "--contents").output.contains("HOLDS"))
+        let shown = try #require(try await fixture.perssd("show", "files", "--json").json() as? [String: Any])
+        #expect(shown["content"] as? String == kind)
+        for pack in try fixture.bucket.packs() {
+            let size = try Data(contentsOf: pack).count
+            try Data(count: size).write(to: pack)
+        }
+        #expect(try await contents()["files"] == "damaged")
+        let text = try await fixture.perssd("show", "files")
+        #expect(text.exitCode == 0 && text.output.contains("damaged"), "\(text.output)")
+    }
 }

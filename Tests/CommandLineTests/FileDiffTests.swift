@@ -108,7 +108,8 @@ import Testing
         func received(since old: GenerationRecord?, _ differing: [Range<UInt64>]) async throws -> (Int, UInt64) {
             let before = bucket.store.statistics
             let found = try await FileDifferences.find(
-                history[0], since: old, differing: differing, in: catalog, limit: 10_000)
+                FoundState(record: history[0]), since: old.map { FoundState(record: $0) }, differing: differing,
+                in: catalog, limit: 10_000)
             return (found.count, bucket.store.statistics.since(before).bytesReceived)
         }
         let alone = try await received(since: nil, [0..<UInt64(SampleBucket.size)])

@@ -77,7 +77,7 @@ import Testing
             "|    lab/step as runner, from 2026-03-01 12:00:00 to 2026-03-01 12:00:30 UTC",
             "|      code = a?b",
             "|      run = 17",
-            "| x  what c/n1 had not committed when it lost epoch 9, cut 2026-03-01 12:00:00 UTC",
+            "| x  what c/n1 had not committed when it lost epoch 9, cut 2026-03-01 12:00:00 UTC: @branch-9",
             "|/",
             "| o  volume copy begins here",
             "|/",

@@ -10,13 +10,15 @@ import Testing
 @Suite struct VolumeArgumentTests {
     @Test(
         arguments: [
-            ("vol-1", "vol-1", nil), ("a/b@12", "a/b", 12), ("user@host", "user@host", nil), ("a@b@3", "a@b", 3),
-            ("a@", "a@", nil), ("a@-1", "a@-1", nil),
-        ] as [(String, String, UInt64?)])
-    func isReadWithItsGeneration(text: String, volume: String, generation: UInt64?) throws {
+            ("vol-1", "vol-1", nil), ("a/b@12", "a/b", .generation(12)), ("user@host", "user@host", nil),
+            ("a@b@3", "a@b", .generation(3)), ("a@", "a@", nil), ("a@-1", "a@-1", nil),
+            ("a/b@branch-7", "a/b", .branch(epoch: 7)), ("a@branch", "a@branch", nil),
+            ("a@branch-x", "a@branch-x", nil),
+        ] as [(String, String, VolumeArgument.State?)])
+    func isReadWithItsState(text: String, volume: String, state: VolumeArgument.State?) throws {
         let argument = try #require(VolumeArgument(argument: text))
         #expect(argument.volume == volume)
-        #expect(argument.generation == generation)
+        #expect(argument.state == state)
     }
 
     @Test(arguments: ["", "@3", "a@0"]) func isRefused(text: String) { #expect(VolumeArgument(argument: text) == nil) }

@@ -81,16 +81,19 @@ struct SampleBucket {
         }
     }
 
+    func packs() throws -> [URL] {
+        let root = directory + "bucket"
+        return (FileManager.default.enumerator(atPath: root)?.compactMap { $0 as? String } ?? [])
+            .filter { $0.contains("/packs/") }.map { URL(fileURLWithPath: "\(root)/\($0)") }
+    }
+
     /// Changes one byte in the middle of the largest pack.
     func damage() throws {
-        let root = directory + "bucket"
-        let packs = (FileManager.default.enumerator(atPath: root)?.compactMap { $0 as? String } ?? [])
-            .filter { $0.contains("/packs/") }.map { "\(root)/\($0)" }
-        func size(_ path: String) -> UInt64 {
-            (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? UInt64) ?? 0
+        func size(_ pack: URL) -> UInt64 {
+            (try? FileManager.default.attributesOfItem(atPath: pack.path)[.size] as? UInt64) ?? 0
         }
-        guard let largest = packs.max(by: { size($0) < size($1) }) else { throw TestSetupError("no packs in \(root)") }
-        let file = try FileHandle(forUpdating: URL(fileURLWithPath: largest))
+        guard let largest = try packs().max(by: { size($0) < size($1) }) else { throw TestSetupError("no packs") }
+        let file = try FileHandle(forUpdating: largest)
         defer { try? file.close() }
         try file.seek(toOffset: size(largest) / 2)
         let byte = try file.read(upToCount: 1)?.first ?? 0

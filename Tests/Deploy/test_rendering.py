@@ -15,6 +15,8 @@ CUSTOM = {
     "VolumeSnapshotClass": "snapshot.storage.k8s.io/v1",
     "VolumeGroupSnapshotClass": "groupsnapshot.storage.k8s.io/v1",
 }
+# Of the Prometheus operator; test_the_pods_are_scraped looks at them.
+MONITORS = {"PodMonitor": "monitoring.coreos.com/v1"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -28,6 +30,9 @@ def test_the_chart_lints(example):
 def test_objects_are_what_kubernetes_knows(variant, version):
     assert rendered(variant)
     for document in rendered(variant):
+        if document["kind"] in MONITORS:
+            assert document["apiVersion"] == MONITORS[document["kind"]]
+            continue
         if document["kind"] in CUSTOM:
             assert document["apiVersion"] == CUSTOM[document["kind"]]
             assert set(document) <= {"apiVersion", "kind", "metadata", "driver", "deletionPolicy", "parameters"}
@@ -166,6 +171,22 @@ def test_without_events_there_is_neither_right_nor_token():
     settings = [yaml.safe_load(d["data"]["perssd.yaml"])["kubernetes"] for d in documents if d["kind"] == "ConfigMap"]
     # Text, and not the word that YAML takes for "no".
     assert settings == [{"events": "off"}] * 2
+
+
+def test_the_pods_are_scraped():
+    variant = "volume-groups"
+    monitor = the(variant, "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    # Fields of its definition (prometheus-operator v0.80), and no namespaceSelector: the namespace that it is in.
+    assert set(monitor["spec"]) == {"selector", "podMetricsEndpoints"}
+    endpoint, = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint == {"port": "metrics", "path": "/metrics", "interval": "30s"}
+    chosen = monitor["spec"]["selector"]["matchLabels"].items()
+    for workload in of_kind(variant, "Deployment", "DaemonSet"):
+        assert chosen <= workload["spec"]["template"]["metadata"]["labels"].items()
+        assert [p["name"] for c in pod(workload)["containers"] for p in c.get("ports", [])].count("metrics") == 1
+    for other in ("minimal", "shared-directory"):
+        assert not of_kind(other, "PodMonitor")
 
 
 def test_a_change_of_the_settings_restarts_what_reads_them_and_no_more():

@@ -37,6 +37,10 @@ import Testing
             ),
             (.unchanged(8), "nothing had changed, and generation 8 stays what it stands at"),
             (.unchanged(0), "its creation stays"),
+            (
+                .heldBack(node: "node-a", .seconds(600)),
+                "stays on node node-a alone for a pod that may come next, and is"
+            ),
             (.stageOutFailed("no bucket"), "is not in the bucket yet, and staging out is tried again: no bucket"),
             (.cutFailed("frozen"), "no generation could be made of it under its pods: frozen"),
             (

@@ -29,6 +29,7 @@ extension Catalog {
         try await updateRecord(of: id, incarnation: nil) { [time] record in
             let next = try record.parameters.changed(to: mutable)
             guard next != record.parameters else { return }
+            try next.requireConsistent()
             record.parameters = next
             record.modifiedAt = time
         }

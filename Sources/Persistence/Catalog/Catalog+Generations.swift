@@ -78,41 +78,6 @@ extension Catalog {
         }
     }
 
-    /// Keeps what a fenced node had written since generation `record.number - 1`, under the epoch that it lost.
-    ///
-    /// Nothing refers to a branch but its place, so a second try simply replaces the first.
-    /// - Parameters:
-    ///   - packs: those that the stage-out wrote for it.
-    ///   - base: the generation that it was staged out against, nil for none. Nothing has kept that since the lease was lost.
-    /// - Throws: `aborted` where some of it has been collected: it has to be staged out again, without the base where that
-    ///   has expired.
-    public func writeBranch(
-        _ record: GenerationRecord, wrote packs: [PackID], base: GenerationRecord?
-    ) async throws {
-        let key = try CatalogKey.branch(record.volume, record.incarnation, epoch: record.epoch)
-        _ = try await store.write(key, try record.encoded(), condition: .none)
-        guard try await secure(packs, lineage: record.lineage) else {
-            throw Self.collected("the branch of epoch \(record.epoch) of volume \(record.volume)")
-        }
-        guard let base else { return }
-        // Packs are condemned after the records that reach them have gone; so what it shares with the base is there.
-        let standing = try await load(
-            GenerationRecord.self, at: CatalogKey.generation(base.volume, base.incarnation, base.number))
-        guard standing?.value == base else {
-            throw Self.collected(
-                "the branch of epoch \(record.epoch) of volume \(record.volume), whose base has expired")
-        }
-    }
-
-    /// The branches of a volume's present incarnation, by ascending epoch.
-    public func branches(of volume: VolumeID, _ incarnation: Incarnation) async throws -> [GenerationRecord] {
-        let folder = CatalogKey.branches(volume, incarnation)
-        let found = try await inOrder(try await store.list(prefix: folder, after: nil, limit: 1000)) {
-            try await load(GenerationRecord.self, at: $0.key)?.value
-        }
-        return found.sorted { $0.epoch < $1.epoch }
-    }
-
     /// The record that a reference names.
     ///
     /// - Throws: `corrupt` where it is missing or is not the one that was committed. It may be missing because it has

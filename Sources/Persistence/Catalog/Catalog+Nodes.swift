@@ -7,6 +7,20 @@ extension Catalog {
         _ = try await save(record, at: CatalogKey.node(record.node), condition: .none)
     }
 
+    /// Takes away what a node said of itself, unless it has said something new since.
+    ///
+    /// - Throws: `failedPrecondition` where it has.
+    public func remove(_ record: NodeRecord) async throws {
+        guard let standing = try await node(record.node) else { return }
+        guard standing == record else {
+            throw PerSSDError(
+                .failedPrecondition,
+                "node \(record.node) has written its record anew at \(standing.seenAt), so it lives",
+                remedy: "end its node plugin first")
+        }
+        try await store.remove(CatalogKey.node(record.node))
+    }
+
     /// nil where no such node has ever registered.
     public func node(_ reference: NodeReference) async throws -> NodeRecord? {
         try await load(NodeRecord.self, at: CatalogKey.node(reference))?.value

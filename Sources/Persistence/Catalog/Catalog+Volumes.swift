@@ -162,9 +162,12 @@ extension Catalog {
     ///
     /// The head says that it is deleted before the record does, so a deletion that dies half-way is finished by the next
     /// try, or by the next volume of the name.
+    /// - Returns: the node that keeps work back that nobody needs any more; it finds that out by itself, and sooner where it is told.
     /// - Throws: `failedPrecondition` while a node holds it, or reads it.
-    public func deleteVolume(_ id: VolumeID) async throws {
-        guard let head = try await headToDelete(id) else { return }
+    @discardableResult
+    public func deleteVolume(_ id: VolumeID) async throws -> NodeReference? {
+        guard let head = try await headToDelete(id) else { return nil }
+        var holder: NodeReference?
         let incarnation = head.value.incarnation
         if head.value.deletedAt == nil {
             let readers = try await readers(of: id).filter { $0.incarnation == incarnation }
@@ -176,12 +179,17 @@ extension Catalog {
             let deletedAt = time
             do {
                 // Of this incarnation only: the next one is another volume, which nobody asked to delete.
-                _ = try await updateHead(id, incarnation: incarnation, known: head) { try $0.deleting(now: deletedAt) }
+                _ = try await updateHead(id, incarnation: incarnation, known: head) {
+                    let next = try $0.deleting(now: deletedAt)
+                    holder = $0.lease?.holder
+                    return next
+                }
             } catch let error as PerSSDError where error.code == .notFound {
                 // Another process deleted it meanwhile.
             }
         }
         try await buryRecord(of: id, incarnation)
+        return holder
     }
 
     /// Volumes in the order of their ids.

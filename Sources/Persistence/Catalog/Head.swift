@@ -73,6 +73,9 @@ public struct Lease: Sendable, Codable, Hashable {
     public var publication: Publication?
     /// When the controller first asked for it back while there was uncommitted work.
     public var detachRequestedAt: Date?
+    /// Set while no pod has the volume on the node, and what was written is kept back there (`stageOutDelay`): until then, by the
+    /// node's clock, or until somebody else wants the volume.
+    public var heldBackUntil: Date?
     /// The last sign of life of the holder that the controller saw since it asked.
     public var signOfLife: SignOfLife?
 
@@ -91,6 +94,9 @@ public struct Lease: Sendable, Codable, Hashable {
     public var silentSince: Date? {
         detachRequestedAt.map { asked in signOfLife.map { max(asked, $0.notedAt) } ?? asked }
     }
+
+    /// No pod writes, and not all is committed: the node waits for whoever comes next.
+    public var isHeldBack: Bool { state == .open && heldBackUntil != nil }
 
     /// What has to be the same for a repeated ControllerPublishVolume to be the same request.
     public struct Publication: Sendable, Codable, Hashable, CustomStringConvertible {

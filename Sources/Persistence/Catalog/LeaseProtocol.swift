@@ -39,13 +39,7 @@ extension Head {
         try refuseIfDeleted()
         var head = self
         guard let lease else {
-            if let expectedEpoch {
-                throw PerSSDError(
-                    .failedPrecondition,
-                    "the lease of volume \(volume) that was granted to node \(node) at epoch \(expectedEpoch) has been "
-                        + "taken back",
-                    remedy: "attach the volume to this node again")
-            }
+            if let expectedEpoch { throw takenBack(from: node, expectedEpoch) }
             head.epoch += 1
             head.lease = Lease(holder: node, state: .open, since: now)
             return head
@@ -58,9 +52,38 @@ extension Head {
                     + "\(expectedEpoch)",
                 remedy: "attach the volume to this node again")
         }
-        guard lease.state != .open else { return self }
+        // Held back, and detached since: whoever names an epoch is a pod that came before that.
+        if lease.isHeldBack, lease.publication == nil, let expectedEpoch { throw takenBack(from: node, expectedEpoch) }
+        head.lease?.heldBackUntil = nil
+        guard lease.state != .open else { return head }
         head.lease?.state = .open
         head.lease?.since = now
+        return head
+    }
+
+    /// The node says that no pod has the volume there any more, and that it keeps back what it has not committed, for a pod that
+    /// may come next. It stays open: what a loss of the node costs is the same as before.
+    ///
+    /// Nothing changes where nobody could end that before its time, as no controller attaches the volume, or where somebody waits
+    /// for it already: then the node has to commit at once.
+    /// - Parameter until: by the node's clock.
+    /// - Throws: `failedPrecondition` where the node does not hold the lease at `epoch`.
+    public func holdingBack(by node: NodeReference, epoch: UInt64, until: Date) throws -> Head {
+        try requireWriter(node, epoch)
+        guard let lease, lease.state == .open, lease.publication != nil, lease.detachRequestedAt == nil else {
+            return self
+        }
+        var head = self
+        head.lease?.heldBackUntil = until
+        return head
+    }
+
+    /// The controller takes a volume that is held back from its node, which keeps the lease all the same until it has committed,
+    /// and then gives it back by itself. So a pod that comes to the node meanwhile finds the volume as it is.
+    public func withdrawing(from node: NodeReference?) -> Head {
+        guard let lease, node == nil || lease.holder == node, lease.isHeldBack else { return self }
+        var head = self
+        head.lease?.publication = nil
         return head
     }
 
@@ -99,6 +122,7 @@ extension Head {
             // What was waited for has come; should it be opened again, the next wait starts anew.
             head.lease?.detachRequestedAt = nil
             head.lease?.signOfLife = nil
+            head.lease?.heldBackUntil = nil
         }
         return head
     }
@@ -148,18 +172,20 @@ extension Head {
         return head
     }
 
-    /// The volume is deleted; its records can go.
+    /// The volume is deleted; its records can go. What a node keeps back of a volume that is published nowhere goes with it: nobody
+    /// is to have it any more.
     ///
-    /// - Throws: `failedPrecondition` while a node holds it.
+    /// - Throws: `failedPrecondition` while a node holds it otherwise.
     public func deleting(now: Date) throws -> Head {
         guard deletedAt == nil else { return self }
-        if let lease {
+        if let lease, !lease.isHeldBack || lease.publication != nil {
             throw PerSSDError(
                 .failedPrecondition,
                 "volume \(volume) is in use: node \(lease.holder) holds it (\(lease.state.rawValue))",
                 remedy: "unpublish it first")
         }
         var head = self
+        head.lease = nil
         head.deletedAt = now
         return head
     }
@@ -179,6 +205,13 @@ extension Head {
     private func refuseIfDeleted() throws {
         guard deletedAt != nil else { return }
         throw PerSSDError(.notFound, "volume \(volume) has been deleted")
+    }
+
+    private func takenBack(from node: NodeReference, _ epoch: UInt64) -> PerSSDError {
+        PerSSDError(
+            .failedPrecondition,
+            "the lease of volume \(volume) that was granted to node \(node) at epoch \(epoch) has been taken back",
+            remedy: "attach the volume to this node again")
     }
 
     private func heldByAnother(_ lease: Lease) -> PerSSDError {

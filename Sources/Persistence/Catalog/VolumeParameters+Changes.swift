@@ -5,7 +5,7 @@ import Units
 extension VolumeParameters {
     /// The keys that may be changed. The others say how the volume is made, where it is, or what is lost with its node.
     public static let mutableKeys = [
-        "checkpointInterval", "compressionLevel", "retention", "stageOut", "stageOutBandwidth",
+        "checkpointInterval", "compressionLevel", "retention", "stageOut", "stageOutBandwidth", "stageOutDelay",
     ]
 
     /// What turns a parameter off that is off where nobody gives it.
@@ -27,6 +27,27 @@ extension VolumeParameters {
             throw refused("stageOutBandwidth", value, "bytes a second from 1Mi to 1Ti, such as 50Mi, or '\(off)'")
         }
         return bytes
+    }
+
+    static func stageOutDelay(_ value: String) throws -> Int? {
+        if value == off || value == "0" { return nil }
+        guard let duration = Duration(parsing: value), (.zero...(.seconds(86_400))).contains(duration) else {
+            throw refused("stageOutDelay", value, "a duration up to 24h in whole seconds, such as 10m, or '\(off)'")
+        }
+        let seconds = Int(duration.components.seconds)
+        return seconds == 0 ? nil : seconds
+    }
+
+    /// That the parameters go together, whichever of a StorageClass and a VolumeAttributesClass they came from.
+    ///
+    /// - Throws: `invalidArgument` naming those that do not.
+    public func requireConsistent() throws {
+        guard let stageOutDelay, stageOut != .background else { return }
+        throw PerSSDError(
+            .invalidArgument,
+            "parameter stageOutDelay is \(stageOutDelay)s, and stageOut is \(stageOut.rawValue), with which the end of a pod "
+                + "waits for its stage-out",
+            remedy: "give stageOut: \(StageOutMode.background.rawValue), or stageOutDelay: \(Self.off)")
     }
 
     /// The parameters with some of them changed. Those that are not named stay.
@@ -55,6 +76,7 @@ extension VolumeParameters {
         next.retention = other.retention
         next.stageOut = other.stageOut
         next.stageOutBandwidth = other.stageOutBandwidth
+        next.stageOutDelay = other.stageOutDelay
         return next
     }
 }

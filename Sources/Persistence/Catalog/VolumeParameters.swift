@@ -7,7 +7,7 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     public enum StageOutMode: String, Sendable, Codable, CaseIterable {
         /// When the generation is committed.
         case onUnpublish
-        /// When the cut is made; detaching waits for the commit instead.
+        /// When the cut is made, or is put off; detaching waits for the commit instead.
         case background
     }
 
@@ -25,6 +25,9 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
     public var checkpointInterval: Int?
     /// How many bytes a second stage-outs of the volume send; nil for as many as they can.
     public var stageOutBandwidth: UInt64?
+    /// How long a stage-out in the background is put off for a pod that may come next on the node, in seconds; nil for not at
+    /// all.
+    public var stageOutDelay: Int?
     /// Which generations are kept; nil where nobody says, for `RetentionPolicy.standard`.
     public var retention: RetentionPolicy?
     /// How the first file system is made, where not as it is by default; see `VolumeParameters+FileSystem.swift`. Not in
@@ -40,7 +43,7 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         pool: String = defaultPool, blockSize: Int = 262_144, compressionLevel: Int = 1,
         stageOut: StageOutMode = .onUnpublish, nodeLossTimeout: Int = 600, inodeRatio: UInt64? = nil,
         reservedBlocksPercent: Int? = nil, journalSize: UInt64? = nil, checkpointInterval: Int? = nil,
-        retention: RetentionPolicy? = nil, stageOutBandwidth: UInt64? = nil
+        retention: RetentionPolicy? = nil, stageOutBandwidth: UInt64? = nil, stageOutDelay: Int? = nil
     ) {
         self.pool = pool
         self.blockSize = blockSize
@@ -53,12 +56,13 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
         self.checkpointInterval = checkpointInterval
         self.retention = retention
         self.stageOutBandwidth = stageOutBandwidth
+        self.stageOutDelay = stageOutDelay
     }
 
     /// The keys a StorageClass may have, for errors and documentation.
     public static let knownKeys = [
         "blockSize", "checkpointInterval", "compressionLevel", "inodeRatio", "journalSize", "nodeLossTimeout", "pool",
-        "reservedBlocksPercent", "retention", "stageOut", "stageOutBandwidth",
+        "reservedBlocksPercent", "retention", "stageOut", "stageOutBandwidth", "stageOutDelay",
     ]
 
     /// - Parameter parameters: what CreateVolume got, less the keys that the provisioner adds.
@@ -90,6 +94,7 @@ public struct VolumeParameters: Sendable, Hashable, Codable {
             nodeLossTimeout = Int(duration.components.seconds)
         case "checkpointInterval": checkpointInterval = try Self.checkpointInterval(value)
         case "stageOutBandwidth": stageOutBandwidth = try Self.stageOutBandwidth(value)
+        case "stageOutDelay": stageOutDelay = try Self.stageOutDelay(value)
         case "retention":
             guard let policy = RetentionPolicy(parsing: value) else {
                 throw Self.refused(key, value, "'all', or counts such as \(RetentionPolicy.standard)")
