@@ -98,14 +98,15 @@ let package = Package(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         // How the controller reaches the nodes.
         module("Agents", ["CSI", "RPC", "Persistence", "Identities", "Units", "Errors", logging]),
+        // How programs on a node speak to its plugin.
+        module("NodeControl", ["RPC", "Units", "Errors", logging]),
         // What the specification says of requests, whichever plugin gets them.
         module("CSIRules", ["CSI", "Errors"]),
         module(
             "CSINode",
             [
-                "CSI", "CSIRules", "RPC", "Persistence", "VolumeEvents", "LocalVolumes", "LinuxSystem", "Metering",
-                "Units",
-                "Errors", "Blocking", logging,
+                "NodeControl", "CSI", "CSIRules", "RPC", "Persistence", "VolumeEvents", "LocalVolumes", "LinuxSystem",
+                "Metering", "Units", "Errors", "Blocking", logging,
             ]),
         module(
             "CSIController",
@@ -132,15 +133,17 @@ let package = Package(
         .executableTarget(
             name: "perssd-node",
             dependencies: [
-                "Agents", "CSINode", "LocalVolumes", "Persistence", "RPC", "Processes", "Settings", "Errors",
-                argumentParser,
-                logging, systemPackage,
+                "Agents", "NodeControl", "CSINode", "LocalVolumes", "Persistence", "RPC", "Processes", "Settings",
+                "Errors",
+                "LinuxSystem",
+                "Blocking", "Units", argumentParser, lifecycle, logging, systemPackage,
             ],
             swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
             dependencies: [
-                "CSI", "RPC", "Persistence", "Ext4", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking",
+                "NodeControl", "CSI", "RPC", "Persistence", "Ext4", "LinuxSystem", "CLinux", "Commands", "Digests",
+                "Blocking",
                 "Units", "Errors", "Settings", "Processes", argumentParser, unixSignals, systemPackage,
             ],
             swiftSettings: swiftSettings),
@@ -225,16 +228,19 @@ let package = Package(
         tests(
             "AgentsTests",
             ["Agents", "RPC", "Identities", "Persistence", "CatalogTestSupport", "Errors", logging]),
+        tests("NodeControlTests", ["NodeControl", "RPC", "Errors", "TestSupport", logging]),
         tests(
             "CSINodeTests",
             [
-                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors",
+                "NodeControl", "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem",
+                "Errors",
                 "TestSupport", "DeviceTestSupport", logging, systemPackage,
             ]),
         tests(
             "CommandLineTests",
             [
-                "perssd", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport", argumentParser,
+                "perssd", "NodeControl", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport",
+                argumentParser,
             ]),
         tests("VolumeEventsTests", ["VolumeEvents", "Persistence", "Digests"]),
         tests(

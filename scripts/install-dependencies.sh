@@ -26,6 +26,8 @@ test_packages=(
     # Virtual nodes with NVMe drives.
     qemu-system-x86 busybox-static kmod cpio iproute2
     lvm2 thin-provisioning-tools btrfs-progs
+    # A machine whose clock is off.
+    libfaketime
 )
 image_packages=(mmdebstrap libxml2-dev)
 bench_packages=(curl openssl zstd restic rclone diffutils)

@@ -60,9 +60,10 @@ extension ControllerPlugin {
     private func handOver(
         _ volume: VolumeListing, to node: NodeRecord, reading: Bool, until deadline: ContinuousClock.Instant?
     ) async throws -> VolumeListing {
-        guard let lease = volume.head.lease, lease.isHeldBack else { return volume }
         // While it is attached there, that is to end first.
-        guard reading || lease.holder != node.node && lease.publication == nil else { return volume }
+        guard let lease = volume.head.lease, lease.isHeldBack, lease.publication == nil,
+            reading || lease.holder != node.node
+        else { return volume }
         try requireRoom(for: volume, on: node, isThere: lease.holder == node.node)
         let id = volume.record.volume
         try await settleHeldBack(id, until: deadline)

@@ -15,8 +15,7 @@ extension ControllerPlugin {
             // What was made already is answered whatever has become of the nodes since.
             _ = try await catalog.volume(VolumeID(name: new.name))
         } catch let error as PerSSDError where error.code == .notFound {
-            // A clone is to hold what the last pod has written, not what was newest before.
-            if case .volume(let source) = new.source { try await settleHeldBack(source, until: context.deadline) }
+            if case .volume(let source) = new.source { try await settleToClone(source, until: context.deadline) }
             let capacity = try await catalog.capacity(of: new)
             let placement = try await placement(of: new.parameters.pool, in: requisite)
             try placement.require(capacity: capacity, in: requisite)

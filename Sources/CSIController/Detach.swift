@@ -199,14 +199,14 @@ struct Detach {
         switch purpose {
         // One that is held back and withdrawn is the node's own until it has committed.
         case .detach: return lease.isHeldBack && lease.publication == nil ? nil : lease
-        case .handOver: return lease.isHeldBack ? lease : nil
+        case .handOver: return lease.isHeldBack && lease.publication == nil ? lease : nil
         }
     }
 }
 
 extension ControllerPlugin {
-    /// Has what a node of this cluster holds back of a volume committed now, and waits for that within the call's time; nothing
-    /// where nothing is held back, or there is no volume.
+    /// Has what a node of this cluster holds back of a volume that is attached nowhere committed now, and waits for that within the
+    /// call's time; nothing where nothing is held back, or there is no volume.
     ///
     /// - Throws: `aborted` while it is not committed. A node that is silent loses the lease as in any detach.
     func settleHeldBack(_ id: VolumeID, until deadline: ContinuousClock.Instant?) async throws {
@@ -214,5 +214,25 @@ extension ControllerPlugin {
             purpose: .handOver, volume: id, node: nil, cluster: cluster, catalog: catalog, agents: agents,
             logger: logger)
         try await detach.run(until: deadline)
+    }
+
+    /// The same for a clone, which is to hold what the last pod has written, and not what was newest before.
+    ///
+    /// - Throws: `aborted` in the seconds between the end of that pod and its detach, too.
+    func settleToClone(_ id: VolumeID, until deadline: ContinuousClock.Instant?) async throws {
+        do {
+            let lease = try await catalog.head(id).value.lease
+            guard let lease, lease.isHeldBack, lease.holder.cluster == cluster else { return }
+            guard lease.publication == nil else {
+                throw PerSSDError(
+                    .aborted,
+                    "volume \(id) is held back on node \(lease.holder), and still attached there, or attached again",
+                    remedy: "try again")
+            }
+        } catch let error as PerSSDError where error.code == .notFound {
+            // There is none, which is for others to say.
+            return
+        }
+        try await settleHeldBack(id, until: deadline)
     }
 }

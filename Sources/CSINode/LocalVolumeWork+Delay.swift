@@ -11,10 +11,10 @@ extension LocalVolumeWork {
         }
         let granted = min(delay, await untilCheckpoint())
         guard granted > .zero else { return nil }
-        let node = environment.node
+        let (node, known) = (environment.node, memory.withLock { $0.head })
         let until = environment.catalog.time + TimeInterval(granted.components.seconds)
         do {
-            let head = try await environment.catalog.updateHead(volume, incarnation: incarnation) {
+            let head = try await environment.catalog.updateHead(volume, incarnation: incarnation, known: known) {
                 try $0.holdingBack(by: node, epoch: record.epoch, until: until)
             }
             memory.withLock {
@@ -53,10 +53,14 @@ extension LocalVolumeWork {
         }
     }
 
-    /// What the volume's parameters say of how long a pod that comes next is waited for.
-    var mayBeHeldBack: Bool {
+    /// Whether a volume that is held back may go on to be, by its parameters as last read and its head. A controller that cannot
+    /// reach this node's agent says in the head alone that somebody waits for the volume.
+    func mayStayHeldBack() async -> Bool {
         let parameters = memory.withLock { $0.volume }?.parameters
-        return parameters?.stageOut == .background && parameters?.stageOutDelay != nil
+        guard parameters?.stageOut == .background, parameters?.stageOutDelay != nil else { return false }
+        // Where it cannot be read, it could not be staged out either.
+        guard let record = copy, let head = try? await environment.catalog.head(volume).value else { return true }
+        return isOwn(record, head) && head.lease?.detachRequestedAt == nil
     }
 
     /// A volume with checkpoints is in the bucket at the end of each interval, whether a pod has it or not.

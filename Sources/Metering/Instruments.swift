@@ -98,6 +98,11 @@ public enum Instruments {
         "perssd_pool_evictable_bytes", "Bytes of a pool that clean local copies make free where they are needed.",
         labels: ["pool"])
 
+    public static let poolMissing = gauge(
+        "perssd_pool_missing",
+        "1 where the node lacks what a pool of its configuration is made of, and does without it, else 0.",
+        labels: ["pool"])
+
     public static let definitions: [MetricDefinition] =
         [
             rpcDuration.definition, storeRequests.definition, storeRequestDuration.definition,
@@ -113,7 +118,7 @@ public enum Instruments {
         ] + [
             localCopies.definition, recoveryPointAge.definition, unsavedBytes.definition, poolSizeBytes.definition,
             poolFreeBytes.definition, poolEvictableBytes.definition, poolDataUsed.definition,
-            poolMetadataUsed.definition,
+            poolMetadataUsed.definition, poolMissing.definition,
         ]
 
     public static func definitions(of plugin: MetricDefinition.Plugin) -> [MetricDefinition] {

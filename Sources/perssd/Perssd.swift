@@ -19,7 +19,7 @@ struct Perssd: AsyncParsableCommand {
             VolumesCommand.self, LogCommand.self, SnapshotsCommand.self, ShowCommand.self, DiffCommand.self,
             VerifyCommand.self,
             RestoreCommand.self, CloneCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self,
-            LeaseCommand.self, ForgetCommand.self, DeleteCommand.self,
+            LeaseCommand.self, ForgetCommand.self, DeleteCommand.self, FlushCommand.self,
             PinCommand.self, CollectCommand.self, DemoCommand.self,
         ])
 }

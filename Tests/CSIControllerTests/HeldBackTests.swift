@@ -159,9 +159,11 @@ import Testing
         _ = try await bench.publish(volume)
         try await bench.open(volume)
         try await holdBack(volume, bench)
-        try await bench.unpublish(volume)
         var request = createRequest("clone")
         request.volumeContentSource = VolumeContentSource(type: .volume(.init(volumeID: volume.volumeID)))
+        // Its pod has just ended.
+        await expectStatus(.aborted, "still attached") { try await bench.controller.createVolume(request) }
+        try await bench.unpublish(volume)
         let made = try await bench.controller.createVolume(request, options: RPCCallOptions(timeout: .seconds(60)))
         let clone = try #require(made.volume)
         #expect(try await bench.head(clone).newest?.number == 3)

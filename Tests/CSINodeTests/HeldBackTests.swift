@@ -101,6 +101,24 @@ import Testing
         #expect(until.timeIntervalSince(harness.catalog.time) <= 600)
     }
 
+    /// A controller that cannot reach the node's agent has only the bucket to say so.
+    @Test func whoWaitsIsFoundInTheHead() async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume("wanted", parameters: Self.delayed)
+        let a = try await harness.node("a")
+        try await use(volume, a)
+        await a.plugin.recordWatch.look()
+        let before = try await head(volume, harness)
+        #expect(before.lease?.isHeldBack == true)
+        let time = harness.catalog.time
+        _ = try await harness.catalog.updateHead(volume.volume) {
+            $0.withdrawing(from: nil).requestingDetach(from: nil, holderSeenAt: nil, now: time)
+        }
+        await a.plugin.recordWatch.look()
+        try await waitUntil { try await head(volume, harness).lease == nil }
+        #expect(try await head(volume, harness).newest?.number == 1)
+    }
+
     @Test func aDeletedVolumeIsNeverSentAndItsCopyGoes() async throws {
         let harness = try await NodeHarness()
         let volume = try await harness.volume("deleted", parameters: Self.delayed)
@@ -134,7 +152,8 @@ import Testing
         try await waitUntil { try await head(over, harness).lease?.state == .closed }
         try await waitUntil { try await head(asked, harness).lease?.state == .closed }
         #expect(try await head(left, harness).lease?.isHeldBack == true)
-        #expect(await second.plugin.volumes.inUse() == [left.volume])
+        // The head says so before the node has noticed that it is done.
+        try await waitUntil { await second.plugin.volumes.inUse() == [left.volume] }
         try await second.plugin.handOver(left.volume)
         try await waitUntil { try await head(left, harness).newest?.number == 1 }
     }
