@@ -91,6 +91,9 @@ let package = Package(
                 "CLinux", "Errors", "Units", "Blocking", "LinuxSystem", "Digests", "Zstandard", "HTTP", logging,
                 systemPackage, xmlCoder,
             ]),
+        // What the plugins tell those who use volumes, and how Kubernetes shows it to them.
+        module("VolumeEvents", ["Persistence", "Units"]),
+        module("KubernetesEvents", ["VolumeEvents", "HTTP", "Metering", "Blocking", "Units", "Errors", logging]),
         module(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         // How the controller reaches the nodes.
@@ -102,20 +105,24 @@ let package = Package(
         module(
             "CSINode",
             [
-                "NodeControl", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Metering",
-                "Units", "Errors", "Blocking", logging,
+                "NodeControl", "CSI", "CSIRules", "RPC", "Persistence", "VolumeEvents", "LocalVolumes", "LinuxSystem",
+                "Metering", "Units", "Errors", "Blocking", logging,
             ]),
         module(
             "CSIController",
-            ["Agents", "CSI", "CSIRules", "RPC", "Persistence", "Metering", "Units", "Errors", logging]),
+            [
+                "Agents", "CSI", "CSIRules", "RPC", "Persistence", "VolumeEvents", "Metering", "Units", "Errors",
+                logging,
+            ]),
         module("Settings", ["Persistence", "RPC", "Metering", "Units", "Errors", logging, argumentParser, yams]),
 
         // The processes.
         module(
             "Processes",
             [
-                "CSI", "RPC", "Persistence", "Settings", "Metering", "Monitoring", "Errors", argumentParser, lifecycle,
-                unixSignals, logging,
+                "CSI", "RPC", "Persistence", "VolumeEvents", "KubernetesEvents", "Settings", "Metering", "Monitoring",
+                "Units",
+                "Errors", argumentParser, lifecycle, unixSignals, logging,
             ]),
         .executableTarget(
             name: "perssd-controller",
@@ -214,7 +221,8 @@ let package = Package(
         tests(
             "CSIControllerTests",
             [
-                "CSIController", "Agents", "CSI", "RPC", "Persistence", "CatalogTestSupport", "TransferTestSupport",
+                "CSIController", "Agents", "CSI", "RPC", "Persistence", "VolumeEvents", "CatalogTestSupport",
+                "TransferTestSupport",
                 "TestSupport", "Digests", "Errors", logging,
             ]),
         tests(
@@ -234,6 +242,10 @@ let package = Package(
                 "perssd", "NodeControl", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport",
                 argumentParser,
             ]),
+        tests("VolumeEventsTests", ["VolumeEvents", "Persistence", "Digests"]),
+        tests(
+            "KubernetesEventsTests",
+            ["KubernetesEvents", "VolumeEvents", "Persistence", "HTTP", "Errors", "TestSupport", logging]),
         tests("MeteringTests", ["Metering", coreMetrics]),
         tests("MonitoringTests", ["Monitoring", "Errors", "TestSupport", logging]),
         tests("SettingsTests", ["Settings", "Persistence", "RPC", "Errors", argumentParser, logging]),

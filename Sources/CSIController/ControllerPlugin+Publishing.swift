@@ -123,7 +123,7 @@ extension ControllerPlugin {
             try await catalog.removeReaders(cluster: cluster, of: id)
         }
         let detach = Detach(
-            volume: id, node: node, cluster: cluster, catalog: catalog, agents: agents, logger: logger)
+            volume: id, node: node, cluster: cluster, catalog: catalog, events: events, agents: agents, logger: logger)
         try await detach.run(until: context.deadline)
         return ControllerUnpublishVolumeResponse()
     }

@@ -5,6 +5,7 @@ import Errors
 import Logging
 import Persistence
 import RPC
+import VolumeEvents
 
 /// The controller plugin: CSI's Identity, Controller, GroupController and SnapshotMetadata services on top of the catalog.
 ///
@@ -17,19 +18,24 @@ public final class ControllerPlugin: IdentityService, ControllerService {
     let version: String
     let logger: Logger
     let agents: any NodeAgents
+    /// Where users of volumes hear of them.
+    let events: EventSink
     let health: PluginHealth
 
     /// - Parameters:
     ///   - version: of the plugin, for GetPluginInfo.
+    ///   - events: where users of volumes hear of them.
     /// - Throws: `invalidArgument` where the cluster's name has characters that an object's name cannot have.
     public init(
-        catalog: Catalog, cluster: String, version: String, agents: any NodeAgents = NoNodeAgents(), logger: Logger
+        catalog: Catalog, cluster: String, version: String, agents: any NodeAgents = NoNodeAgents(),
+        events: EventSink = .none, logger: Logger
     ) throws {
         _ = try NodeReference(cluster: cluster, node: "any")
         self.catalog = catalog
         self.cluster = cluster
         self.version = version
         self.agents = agents
+        self.events = events
         self.logger = logger
         health = PluginHealth { try await catalog.store.check() }
     }

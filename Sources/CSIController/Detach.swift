@@ -5,6 +5,7 @@ import Logging
 import Metering
 import Persistence
 import Units
+import VolumeEvents
 
 /// Takes a lease back from a node. What the node has not committed is waited for as long as the node lives, and given up,
 /// loudly, once it has been silent for the volume's `nodeLossTimeout`.
@@ -23,11 +24,15 @@ struct Detach {
     /// Nodes of other clusters are not this controller's to take anything from.
     var cluster: String
     var catalog: Catalog
+    /// Where users of the volume hear of it.
+    var events = EventSink.none
     var agents: any NodeAgents
     var logger: Logger
 
     /// How long a caller that set no deadline waits.
     static let patience = Duration.seconds(10)
+    /// After what wait the claim's owner hears of it.
+    static let untold = Duration.seconds(30)
     /// How long a node may take to answer that it has been asked.
     static let agentPatience = Duration.seconds(5)
     /// When a node that lives is asked again.
@@ -117,12 +122,20 @@ struct Detach {
     private func waitOrRevoke(
         _ head: Versioned<Head>, _ lease: Lease, _ record: NodeRecord?, _ now: Date
     ) async throws -> Waiting? {
-        let limit = Double(try await catalog.volume(volume).record.parameters.nodeLossTimeout)
+        let volumeRecord = try await catalog.volume(volume).record
+        let limit = Double(volumeRecord.parameters.nodeLossTimeout)
         let silence = lease.silentSince.map { max(0, now.timeIntervalSince($0)) } ?? 0
         // A node that lives is silent between two reports, however little the volume's parameter grants. Where the clocks differ,
         // this waits for longer, and not for less.
         let isAlive = record?.isAlive(at: now) ?? false
-        guard silence > (isAlive ? max(limit, record?.longestSilence ?? 0) : limit) else {
+        let granted = isAlive ? max(limit, record?.longestSilence ?? 0) : limit
+        guard silence > granted else {
+            let waited = Duration.seconds(max(0, now.timeIntervalSince(lease.detachRequestedAt ?? now)))
+            if waited >= Self.untold {
+                let waiting = Occurrence.Waiting(
+                    for: lease.holder.node, waited: waited, silence: .seconds(silence), limit: .seconds(granted))
+                tell(.waitingForNode(waiting), of: volumeRecord)
+            }
             return Waiting(
                 holderIsAlive: isAlive, holder: lease.holder, error: aborted(head.value, lease, record, now, silence))
         }
@@ -138,7 +151,12 @@ struct Detach {
         Instruments.leasesRevoked.add()
         Instruments.losses.add()
         report(loss, silence)
+        tell(.leaseRevoked(loss, silence: .seconds(silence)), of: volumeRecord)
         return nil
+    }
+
+    private func tell(_ occurrence: Occurrence, of record: VolumeRecord) {
+        events.tell(VolumeEvent(occurrence, of: volume, claim: VolumeEvent.Claim(of: record), at: catalog.time))
     }
 
     private func report(_ loss: Loss, _ silence: Double) {

@@ -46,6 +46,10 @@ extension LocalVolumeWork {
             \(after.value.newest?.description ?? "its creation")
             """,
             metadata: ["volume": "\(volume)", "epoch": "\(seen.epoch)"])
+        // Which pods had it went with the copy.
+        tell(
+            .localCopyLost(
+                node: environment.node.node, openSince: lease.since, newest: after.value.newest?.number), to: [])
         return true
     }
 

@@ -126,7 +126,8 @@ extension LocalVolumeWork {
     func bringCopy(
         to wanted: GenerationReference?, of listing: VolumeListing, access: Publication.Access, progress: WorkProgress
     ) async throws {
-        memory.withLock { $0.source = .warm }
+        memory.withLock { ($0.source, $0.restored) = (.warm, nil) }
+        let held = copy?.generation
         if let record = copy {
             // Written under this lease: it is ahead of the bucket.
             if record.state == .dirty || record.generation == wanted?.number { return }
@@ -161,7 +162,9 @@ extension LocalVolumeWork {
         try await save(record)
         do {
             if let target {
+                let start = ContinuousClock.now
                 try await restore(target, have: have, progress: progress)
+                noteRestored(target, over: have == nil ? nil : held, progress, since: start)
                 memory.withLock { [isDelta = have != nil] in $0.source = isDelta ? .delta : .restored }
                 record.state = .clean
             } else {

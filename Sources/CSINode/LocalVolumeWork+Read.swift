@@ -8,6 +8,7 @@ extension LocalVolumeWork {
     /// Brings the local copy to the generation that this node is to read. The lease is not needed, as nothing is written.
     func makeReadable(_ request: PublishRequest, isFirst: Bool, progress: WorkProgress) async throws {
         let listing = try await environment.catalog.volume(volume)
+        remember(listing.record)
         let reader = try await reader(request, listing)
         guard isFirst else { return try requireRead(reader) }
         try await settleOldCopy(listing, isFirst: true, progress: progress)

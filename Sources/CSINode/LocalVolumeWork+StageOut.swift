@@ -98,6 +98,7 @@ extension LocalVolumeWork {
                 $0.awaitedUntil = nil
             }
             if let generation = committed.generation { await makeReady(made.snapshots, generation, cutAt: made.at) }
+            if committed.isClosed { tellCommitted(committed.generation, after: head.value.newest, staged, made) }
             return committed.generation != head.value.newest
         } catch {
             try? await pool.discard(cut)
@@ -205,6 +206,7 @@ extension LocalVolumeWork {
         environment.logger.warning(
             "the lease was lost before all was committed: the work is kept as a branch",
             metadata: ["volume": "\(volume)", "epoch": "\(record.epoch)", "generation": "\(record.generation)"])
+        tellOfBranch(record, uses)
         try await pool.discard(cut)
         try await removeCopy()
     }

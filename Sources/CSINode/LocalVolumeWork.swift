@@ -4,6 +4,7 @@ import LocalVolumes
 import Persistence
 import Synchronization
 import SystemPackage
+import VolumeEvents
 
 /// The work on one volume's real things: its local copy in the pool, its mounts, its records in the bucket.
 ///
@@ -45,6 +46,8 @@ final class LocalVolumeWork: VolumeWork {
         var wasAhead = false
         /// What it took to make the copy current.
         var source = PublishSource.warm
+        /// What was restored for that; nil for nothing.
+        var restored: Occurrence.Restored?
         /// When a checkpoint was last due, and there was nothing to keep.
         var lastSkip: ContinuousClock.Instant?
         /// Until when somebody is taken to wait for the next commit.

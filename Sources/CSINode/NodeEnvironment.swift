@@ -3,6 +3,7 @@ import Foundation
 import LocalVolumes
 import Logging
 import Persistence
+import VolumeEvents
 
 /// What all of a node's volumes share.
 struct NodeEnvironment: Sendable {
@@ -23,4 +24,8 @@ struct NodeEnvironment: Sendable {
     var makeRoom: @Sendable (_ bytes: UInt64, _ pool: any VolumePool) async throws -> Void
     /// Called after what a pool has free has changed.
     var poolChanged: @Sendable () -> Void
+    /// Where users of volumes hear of them.
+    var events = EventSink.none
+    /// When work that takes long is told of for the first time, and how often from then on.
+    var progressTold = (after: Duration.seconds(30), every: Duration.seconds(60))
 }

@@ -6,6 +6,7 @@ import LocalVolumes
 import Logging
 import Persistence
 import RPC
+import VolumeEvents
 
 /// The node plugin: what kubelet calls on the node where a volume's pod runs.
 public final class NodePlugin: Sendable {
@@ -39,13 +40,14 @@ public final class NodePlugin: Sendable {
     ///   - reportInterval: how often this node's record is written, at the least.
     ///   - watchInterval: how often is looked whether the pools have room for what is written.
     ///   - recordInterval: how often the records of volumes in use are read again.
+    ///   - events: where users of volumes hear of them.
     /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
         node: NodeReference, catalog: Catalog, pools: [any VolumePool], missingPools: [MissingPool] = [],
         publisher: Publisher, version: String,
         maximumVolumes: Int = 0, concurrentTransfers: Int = 2, stageOutBandwidth: UInt64? = nil,
         reportInterval: Duration = .seconds(30), watchInterval: Duration = .seconds(10),
-        recordInterval: Duration = .seconds(60), logger: Logger
+        recordInterval: Duration = .seconds(60), events: EventSink = .none, logger: Logger
     ) throws {
         let pools = try NodePools(pools, missing: missingPools)
         self.node = node
@@ -69,6 +71,7 @@ public final class NodePlugin: Sendable {
             useFiles: VolumeUseFiles(directory: publisher.stateDirectory.appending("uses")), logger: logger,
             transfers: Permits(concurrentTransfers), pacer: Pacer(bytesPerSecond: stageOutBandwidth),
             makeRoom: { _, _ in }, poolChanged: { reporter.poolChanged() })
+        environment.events = events
         let volumes = NodeVolumes(environment: environment)
         self.volumes = volumes
         groupCuts = GroupCuts(node: node, catalog: catalog, volumes: volumes)

@@ -310,7 +310,7 @@ actor NodeVolumes {
         let work = LocalVolumeWork(id, found: found, in: pool, environment: environment)
         var logger = environment.logger
         logger[metadataKey: "volume"] = "\(id)"
-        let actor = VolumeActor(id, found: machine, work: work, logger: logger)
+        let actor = VolumeActor(id, found: machine, work: ToldVolumeWork(work: work), logger: logger)
         let entry = Entry(actor: actor, work: work)
         volumes[id] = entry
         return entry

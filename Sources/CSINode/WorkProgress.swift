@@ -21,6 +21,9 @@ final class WorkProgress: Sendable {
         state.withLock { $0 = State(phase: phase, since: .now, transfer: transfer) }
     }
 
+    /// What has been moved in this phase; nil where nothing is.
+    var transferred: TransferProgress? { state.withLock { $0.transfer }?() }
+
     /// "staging out: 43%, 12.3 GiB of 28.6 GiB, about 2 min 0 s left".
     var text: String {
         let (phase, since, transfer) = state.withLock { ($0.phase, $0.since, $0.transfer) }

@@ -19,6 +19,10 @@ public enum Instruments {
     public static let storeReceivedBytes = counter(
         "perssd_store_received_bytes_total", "Bytes of objects received from the store.", of: all)
 
+    public static let events = counter(
+        "perssd_events_total", "Kubernetes Events that the plugin had for pods and claims, by what became of them.",
+        labels: ["outcome"], of: all)
+
     public static let buildInfo = gauge(
         "perssd_build_info", "Always 1; the label says which version runs.", labels: ["version"], of: all)
 
@@ -102,7 +106,8 @@ public enum Instruments {
     public static let definitions: [MetricDefinition] =
         [
             rpcDuration.definition, storeRequests.definition, storeRequestDuration.definition,
-            storeRetries.definition, storeSentBytes.definition, storeReceivedBytes.definition, buildInfo.definition,
+            storeRetries.definition, storeSentBytes.definition, storeReceivedBytes.definition, events.definition,
+            buildInfo.definition,
         ] + [
             stageOutDuration.definition, stageOutReadBytes.definition, stageOutChangedBytes.definition,
             stageOutSentBytes.definition, stageOutBlocks.definition, restoreBlocks.definition, checkpoints.definition,

@@ -1,3 +1,4 @@
+import CSI
 import Errors
 import Logging
 import Metering
@@ -13,6 +14,8 @@ public struct ServiceProcess: Sendable {
     /// The bucket's records, with a time that all who share the bucket agree on.
     public let catalog: Catalog
     private let clocks: ClockWatch
+    /// What happens to volumes is told there.
+    public let events: EventPosting
     private let monitor: Monitor?
 
     /// Reads the settings, sets up logging and metrics, and opens the store and proves that it can be used.
@@ -45,6 +48,8 @@ public struct ServiceProcess: Sendable {
             return ServiceProcess(
                 settings: settings, logger: logger, store: store,
                 catalog: Catalog(store: store, now: { [clock = clocks.clock] in clock.now }), clocks: clocks,
+                events: EventPosting(
+                    settings.kubernetes, reporter: Driver.name, instance: settings.nodeID, logger: logger),
                 monitor: monitor)
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot use the store \(settings.store.location)")
@@ -64,9 +69,9 @@ public struct ServiceProcess: Sendable {
         monitor?.watch(readiness) { [store] in
             [Instruments.storeRetries.sample(Double(store.statistics.retries))] + (await measurements())
         }
-        // First, and so the last to end: an orderly end can be watched, too.
+        // First, and so the last to end: an orderly end can be watched, too, and what happens in it is told.
         let watch = BackgroundService { [clocks] in await clocks.run() }
-        let services = (monitor.map { [$0] } ?? []) + [watch] + services
+        let services = (monitor.map { [$0] } ?? []) + [events, watch] + services
         let configurations = services.map {
             ServiceGroupConfiguration.ServiceConfiguration(
                 service: $0, successTerminationBehavior: .gracefullyShutdownGroup,

@@ -206,6 +206,9 @@ public struct ServiceOptions: ParsableArguments, Sendable {
     @OptionGroup(title: "Store")
     public var store: StoreOptions
 
+    @OptionGroup(title: "Kubernetes")
+    var kubernetes: KubernetesOptions
+
     @Option(
         help: ArgumentHelp(
             "Where to answer /metrics, /healthz and /readyz over HTTP: an IP address and a port (default: nowhere).",
@@ -236,7 +239,7 @@ public struct ServiceOptions: ParsableArguments, Sendable {
             .collectionGrace: collectionGrace, .metricsListen: metricsListen, .logLevel: logLevel,
             .logFormat: logFormat,
         ]
-        return own.merging(store.values) { mine, _ in mine }
+        return own.merging(store.values) { mine, _ in mine }.merging(kubernetes.values) { mine, _ in mine }
     }
 
     /// - Throws: `invalidArgument` for a setting that cannot be; what reading the configuration file throws.

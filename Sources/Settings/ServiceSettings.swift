@@ -36,6 +36,7 @@ public struct ServiceSettings: Sendable {
     public var collectionGrace: Duration
     /// Where metrics and probes are answered over HTTP, always a TCP address; nil for nowhere.
     public var metricsListen: RPCAddress?
+    public var kubernetes: KubernetesSettings
     public var store: StoreSettings
     public var pools: [PoolSettings]
     public var log: LogSettings
@@ -89,6 +90,7 @@ public struct ServiceSettings: Sendable {
         collectionGrace =
             try values[.collectionGrace].map { try Self.collectionTime($0) } ?? GarbageCollection.Options.defaultGrace
         metricsListen = try values[.metricsListen].map { try Self.port($0) }
+        kubernetes = try KubernetesSettings(values)
         store = try StoreSettings(values)
         pools = layer.pools
         log = try LogSettings(values)

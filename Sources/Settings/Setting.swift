@@ -26,6 +26,10 @@ public enum Setting: String, CaseIterable, Sendable {
     case storeCredentialsDirectory
     case storeProfile
     case storeParallelRequests
+    case events
+    case kubernetesAPIServer
+    case kubernetesTokenFile
+    case kubernetesCertificateAuthorities
     case metricsListen
     case logLevel
     case logFormat
@@ -56,6 +60,10 @@ public enum Setting: String, CaseIterable, Sendable {
         case .storeCredentialsDirectory: "store.credentialsDirectory"
         case .storeProfile: "store.profile"
         case .storeParallelRequests: "store.parallelRequests"
+        case .events: "kubernetes.events"
+        case .kubernetesAPIServer: "kubernetes.apiServer"
+        case .kubernetesTokenFile: "kubernetes.tokenFile"
+        case .kubernetesCertificateAuthorities: "kubernetes.certificateAuthorities"
         case .metricsListen: "metrics.listen"
         case .logLevel: "log.level"
         case .logFormat: "log.format"
@@ -88,6 +96,10 @@ public enum Setting: String, CaseIterable, Sendable {
         case .storeCredentialsDirectory: "--store-credentials-directory"
         case .storeProfile: "--store-profile"
         case .storeParallelRequests: "--store-parallel-requests"
+        case .events: "--events"
+        case .kubernetesAPIServer: "--kubernetes-api-server"
+        case .kubernetesTokenFile: "--kubernetes-token-file"
+        case .kubernetesCertificateAuthorities: "--kubernetes-certificate-authorities"
         case .metricsListen: "--metrics-listen"
         case .logLevel: "--log-level"
         case .logFormat: "--log-format"
@@ -121,6 +133,10 @@ public enum Setting: String, CaseIterable, Sendable {
         case .storeCredentialsDirectory: ["PERSSD_STORE_CREDENTIALS_DIRECTORY"]
         case .storeProfile: ["PERSSD_STORE_PROFILE"]
         case .storeParallelRequests: ["PERSSD_STORE_PARALLEL_REQUESTS"]
+        case .events: ["PERSSD_EVENTS"]
+        case .kubernetesAPIServer: ["PERSSD_KUBERNETES_API_SERVER"]
+        case .kubernetesTokenFile: ["PERSSD_KUBERNETES_TOKEN_FILE"]
+        case .kubernetesCertificateAuthorities: ["PERSSD_KUBERNETES_CERTIFICATE_AUTHORITIES"]
         case .metricsListen: ["PERSSD_METRICS_LISTEN"]
         case .logLevel: ["PERSSD_LOG_LEVEL"]
         case .logFormat: ["PERSSD_LOG_FORMAT"]

@@ -25,7 +25,7 @@ struct PerssdController: AsyncParsableCommand {
         )
         let plugin = try ControllerPlugin(
             catalog: catalog, cluster: process.settings.cluster, version: version, agents: agents,
-            logger: process.logger)
+            events: process.events.sink, logger: process.logger)
         try await presence.start()
         let collection = process.settings.collectionInterval.map {
             PeriodicCollection(

@@ -86,7 +86,7 @@ struct PerssdNode: AsyncParsableCommand {
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
             version: version, maximumVolumes: settings.maximumVolumes,
             concurrentTransfers: settings.parallelTransfers, stageOutBandwidth: settings.stageOutBandwidth,
-            logger: process.logger)
+            events: process.events.sink, logger: process.logger)
         return (plugin, missing)
     }
 }

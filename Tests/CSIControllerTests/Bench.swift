@@ -10,6 +10,14 @@ import Persistence
 import RPC
 import Synchronization
 import Testing
+import VolumeEvents
+
+/// The events that a plugin has told.
+final class ToldEvents: Sendable {
+    private let events = Mutex<[VolumeEvent]>([])
+    var all: [VolumeEvent] { events.withLock { $0 } }
+    var sink: EventSink { EventSink { event in self.events.withLock { $0.append(event) } } }
+}
 
 /// A controller on a store, and what a test needs to drive it as the sidecars do.
 struct Bench {
@@ -17,6 +25,7 @@ struct Bench {
     let store: any ObjectStore
     let clock: TestClock
     let log = LogRecorder()
+    let told = ToldEvents()
     var agents: any NodeAgents = NoNodeAgents()
 
     init(_ store: any ObjectStore = MemoryStore(), clock: TestClock = TestClock()) {
@@ -27,7 +36,8 @@ struct Bench {
 
     func plugin(cluster: String = cluster) -> ControllerPlugin {
         // The clusters here have valid names.
-        try! ControllerPlugin(catalog: catalog, cluster: cluster, version: "1.2.3", agents: agents, logger: log.logger)
+        try! ControllerPlugin(
+            catalog: catalog, cluster: cluster, version: "1.2.3", agents: agents, events: told.sink, logger: log.logger)
     }
 
     /// Every call goes through the messages' coding and the mapping of errors, as on the wire.

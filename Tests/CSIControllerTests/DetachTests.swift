@@ -6,6 +6,7 @@ import Persistence
 import RPC
 import Synchronization
 import Testing
+import VolumeEvents
 
 /// Unpublishing while there is uncommitted work.
 @Suite struct DetachTests {
@@ -95,6 +96,37 @@ import Testing
         await expectStatus(.failedPrecondition) {
             do { try await bench.commit(volume, closing: true) } catch { throw RPCStatus(error) }
         }
+    }
+
+    /// The claim hears of a wait that is long, and of what is given up.
+    @Test func whoWaitsIsTold() async throws {
+        let bench = try await Bench.withNodes()
+        let uid = "0a1b2c3d-0000-4000-8000-00000000abcd"
+        let volume = try await bench.create(
+            "pvc-\(uid)",
+            parameters: [
+                "nodeLossTimeout": "5m", "csi.storage.k8s.io/pvc/name": "results",
+                "csi.storage.k8s.io/pvc/namespace": "science",
+            ])
+        _ = try await bench.publish(volume)
+        try await bench.open(volume)
+        await expectStatus(.aborted) { try await bench.unpublish(volume) }
+        bench.clock.advance(29)
+        await expectStatus(.aborted) { try await bench.unpublish(volume) }
+        #expect(bench.told.all.isEmpty)
+        bench.clock.advance(1)
+        await expectStatus(.aborted) { try await bench.unpublish(volume) }
+        let waiting = Occurrence.Waiting(
+            for: "a", waited: .seconds(30), silence: .seconds(30), limit: .seconds(300))
+        #expect(Set(bench.told.all.map(\.occurrence)) == [.waitingForNode(waiting)])
+        bench.clock.advance(271)
+        try await bench.unpublish(volume)
+        let last = try #require(bench.told.all.last)
+        let loss = try #require(try await bench.head(volume).loss)
+        #expect(last.occurrence == .leaseRevoked(loss, silence: .seconds(301)))
+        #expect(last.claim == VolumeEvent.Claim(namespace: "science", name: "results", uid: uid))
+        let id = try bench.id(volume)
+        #expect(last.pods.isEmpty && last.at == bench.clock.now && last.volume == id)
     }
 
     /// Between two reports a living node is silent for longer than so small a parameter.

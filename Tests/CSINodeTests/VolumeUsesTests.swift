@@ -60,6 +60,20 @@ private func use(_ name: String, at seconds: Double = 0) -> VolumeUse {
         #expect(names(uses) == ["one"])
     }
 
+    @Test func whoHasItNowHearsOfItElseWhoHadItLast() {
+        var uses = VolumeUses(incarnation: "i")
+        #expect(uses.latestPods.isEmpty)
+        uses.began(use("one"), at: "/1")
+        uses.began(use("two", at: 1), at: "/2")
+        uses.began(use("two", at: 1), at: "/3")
+        #expect(uses.latestPods.map(\.name) == ["one", "two"])
+        uses.ended(at: "/2", now: start + 5)
+        uses.ended(at: "/3", now: start + 6)
+        #expect(uses.latestPods.map(\.name) == ["one"])
+        uses.ended(at: "/1", now: start + 4)
+        #expect(uses.latestPods.map(\.name) == ["two"])
+    }
+
     @Test func afterARestartEndsThatNobodySawAreNow() {
         var uses = VolumeUses(incarnation: "i")
         uses.began(use("one"), at: "/1")

@@ -69,6 +69,7 @@ def test_contradictions(values, message):
     ({**BUCKET, "node": {"kubeletDirectory": "/var/lib/kubelet/"}}, "/node/kubeletDirectory"),
     ({**BUCKET, "log": {"level": "loud"}}, "/log/level"),
     ({**BUCKET, "collection": {"interval": "daily"}}, "/collection/interval"),
+    ({**BUCKET, "events": {"enabled": "auto"}}, "/events/enabled"),
     ({**BUCKET, "storageClasses": {"default": {"parameters": {"blockSiez": "1Mi"}}}}, "blockSiez"),
     ({**BUCKET, "volumeAttributesClasses": {"fast": {"blockSize": "1Mi"}}}, "/volumeAttributesClasses/fast"),
 ])

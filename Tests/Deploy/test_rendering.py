@@ -4,6 +4,7 @@ import warnings
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from manifests import (
     CHART, EXAMPLES, HELM, KUSTOMIZE, VARIANTS, container, containers, objects, of_kind, pod, rendered, run, template, the)
@@ -139,6 +140,37 @@ def test_probes_and_ports(variant):
         allowed = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
         assert (ports["agent"] in allowed) is policy["metadata"]["name"].endswith("node")
         assert allowed <= set(ports.values())
+
+
+ACCOUNT = "/etc/perssd/account"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_node_plugin_alone_has_a_token_on_the_nodes(variant):
+    workload = the(variant, "DaemonSet")
+    (account,) = [volume for volume in pod(workload)["volumes"] if volume["name"] == "account"]
+    assert [next(iter(source)) for source in account["projected"]["sources"]] == ["serviceAccountToken", "configMap"]
+    assert account["projected"]["sources"][1]["configMap"]["name"] == "kube-root-ca.crt"
+    holders = {one["name"]: m for one in pod(workload)["containers"] for m in one["volumeMounts"] if m["name"] == "account"}
+    assert set(holders) == {"perssd-node"} and holders["perssd-node"]["readOnly"] is True
+    assert holders["perssd-node"]["mountPath"] == ACCOUNT
+    settings = {name: yaml.safe_load(the(variant, "ConfigMap", name)["data"]["perssd.yaml"])["kubernetes"]
+                for name in ("controller", "node")}
+    # The controller's pod has its token where Kubernetes puts it.
+    assert settings == {"controller": {"events": "auto"}, "node": {
+        "events": "auto", "tokenFile": f"{ACCOUNT}/token", "certificateAuthorities": f"{ACCOUNT}/ca.crt"}}
+
+
+def test_without_events_there_is_neither_right_nor_token():
+    documents = objects(template("--values", EXAMPLES["minimal"], "--set", "events.enabled=false").stdout)
+    assert not [d for d in documents if d["metadata"]["name"] == "perssd-events"]
+    subjects = {s["name"] for d in documents if d["kind"].endswith("Binding") for s in d["subjects"]}
+    assert subjects == {"perssd-controller"}
+    (node,) = [d for d in documents if d["kind"] == "DaemonSet"]
+    assert "serviceAccountToken" not in str(node) and ACCOUNT not in str(node)
+    settings = [yaml.safe_load(d["data"]["perssd.yaml"])["kubernetes"] for d in documents if d["kind"] == "ConfigMap"]
+    # Text, and not the word that YAML takes for "no".
+    assert settings == [{"events": "off"}] * 2
 
 
 def test_the_pods_are_scraped():

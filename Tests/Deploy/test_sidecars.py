@@ -89,12 +89,16 @@ def test_rights_are_what_the_sidecars_need_and_no_more(variant):
             expected[name] = expected.get(name, {}) | needed
     if has(variant, "VolumeGroupSnapshotClass"):
         expected["snapshotter"] |= GROUP_RIGHTS
+    # The plugins' own.
+    expected["events"] = {("", "events"): {"create", "patch"}}
     given = {role["metadata"]["name"].removeprefix("perssd-"): rights(role) for role in of_kind(variant, "ClusterRole")}
     assert given == expected
     assert rights(the(variant, "Role")) == NAMESPACE_RIGHTS
     bindings = of_kind(variant, "ClusterRoleBinding", "RoleBinding")
     assert {binding["roleRef"]["name"].removeprefix("perssd-") for binding in bindings} == {*expected, "controller"}
-    assert {subject["name"] for binding in bindings for subject in binding["subjects"]} == {"perssd-controller"}
+    for binding in bindings:
+        subjects = {subject["name"] for subject in binding["subjects"]}
+        assert subjects == {"perssd-controller"} | ({"perssd-node"} if binding["roleRef"]["name"] == "perssd-events" else set())
 
 
 @pytest.fixture(scope="module")

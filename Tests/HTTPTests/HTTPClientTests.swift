@@ -34,7 +34,7 @@ import Testing
         for count in [0, 1, 65536, 300_001, 3_000_000] {
             #expect(try await get("/bytes/\(count)", maximum: count).body == pattern(count))
             #expect(try await get("/chunked/\(count)", maximum: count).body == pattern(count))
-            for method in [HTTPRequest.Method.put, .post] {
+            for method in [HTTPRequest.Method.put, .post, .patch] {
                 // A slice that does not begin at 0.
                 let body = ([9, 9] + pattern(count))[2...]
                 let response = try await client.send(

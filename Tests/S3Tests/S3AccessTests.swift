@@ -1,5 +1,6 @@
 import Errors
 import Foundation
+import HTTP
 import Persistence
 import TestSupport
 import Testing

@@ -111,7 +111,10 @@ import Testing
             .collectionInterval: "1h", .collectionGrace: "2h", .storeLocation: "s3://abc", .storeEndpoint: "http://h:1",
             .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",
-            .storeParallelRequests: "3", .metricsListen: "10.0.0.1:9", .logLevel: "debug", .logFormat: "json",
+            .storeParallelRequests: "3", .events: "off", .kubernetesAPIServer: "https://api:6443",
+            .kubernetesTokenFile: "/token",
+            .kubernetesCertificateAuthorities: "/k8s-ca", .metricsListen: "10.0.0.1:9", .logLevel: "debug",
+            .logFormat: "json",
         ]
         #expect(Set(example.keys) == Set(Setting.allCases))
         for setting in Setting.allCases {

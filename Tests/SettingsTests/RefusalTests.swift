@@ -152,6 +152,16 @@ import Testing
         (["--collection-interval", "30s"], "option --collection-interval: '30s' is not what is needed"),
         (["--collection-grace", "never"], "option --collection-grace: 'never' is not what is needed"),
         (["--agent-address", "node"], "option --agent-address cannot be used"),
+        (["--events", "on"], "option --events: 'on' is not known"),
+        (
+            ["--kubernetes-api-server", "http://api:80"],
+            "option --kubernetes-api-server: 'http://api:80' is no address"
+        ),
+        (["--kubernetes-api-server", "https://"], "is no address of an API server"),
+        (["--kubernetes-api-server", "https://api/path"], "is no address of an API server"),
+        (["--kubernetes-api-server", "https://user@api"], "is no address of an API server"),
+        (["--kubernetes-token-file", "token"], "option --kubernetes-token-file: 'token' is not an absolute path"),
+        (["--kubernetes-certificate-authorities", "ca"], "'ca' is not an absolute path"),
         (["--metrics-listen", "9464"], "option --metrics-listen cannot be used"),
         (["--metrics-listen", ":9464"], "0.0.0.0 or [::] stands for all addresses"),
         (["--metrics-listen", "unix:///run/metrics.sock"], "is no TCP address"),

@@ -13,7 +13,7 @@ GET /connection     the number of this connection
 GET /garbage        what is no HTTP
 GET or PUT /close   on a connection that has served a request before: closes it without an answer
 GET /closes         how many requests came to /close
-PUT or POST /echo   the body, and its length in X-Length
+PUT, POST or PATCH /echo   the body, and its length in X-Length
 """
 
 import http.server
@@ -60,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.close()
         self.answer(body, X_Length=str(len(body)), X_Method=self.command)
 
-    do_POST = do_PUT
+    do_POST = do_PATCH = do_PUT
 
     def close(self):
         closes["count"] += 1

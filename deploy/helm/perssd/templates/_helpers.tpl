@@ -62,6 +62,8 @@ log:
 
 {{- define "perssd.controllerConfiguration" -}}
 {{ include "perssd.configuration" . }}
+kubernetes:
+  events: {{ ternary "auto" "off" .Values.events.enabled | quote }}
 collection:
   interval: {{ .Values.collection.interval }}
   grace: {{ .Values.collection.grace }}
@@ -69,6 +71,12 @@ collection:
 
 {{- define "perssd.nodeConfiguration" -}}
 {{ include "perssd.configuration" . }}
+kubernetes:
+  events: {{ ternary "auto" "off" .Values.events.enabled | quote }}
+  {{- if .Values.events.enabled }}
+  tokenFile: /etc/perssd/account/token
+  certificateAuthorities: /etc/perssd/account/ca.crt
+  {{- end }}
 stateDirectory: {{ .Values.node.stateDirectory | quote }}
 targetDirectory: {{ .Values.node.kubeletDirectory | quote }}
 maximumVolumes: {{ int .Values.node.maximumVolumes }}

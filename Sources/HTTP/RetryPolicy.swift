@@ -1,5 +1,5 @@
 /// How often and for how long a request is tried again: exponential backoff with full jitter, so that many nodes whose
-/// store came back do not ask all at once.
+/// server came back do not ask all at once.
 public struct RetryPolicy: Sendable, Hashable {
     /// The first attempt included.
     public var maximumAttempts: Int
@@ -25,7 +25,9 @@ public struct RetryPolicy: Sendable, Hashable {
     ///   - demanded: what the server asked for (`Retry-After`); never waited for less than this.
     ///   - jitter: 0 to 1, drawn anew for each wait.
     /// - Returns: nil where it is time to give up.
-    func delay(afterFailures failures: Int, elapsed: Duration, demanded: Duration?, jitter: Double) -> Duration? {
+    public func delay(
+        afterFailures failures: Int, elapsed: Duration, demanded: Duration?, jitter: Double
+    ) -> Duration? {
         guard failures < maximumAttempts else { return nil }
         // Beyond 2^20 every sensible bound is reached; without one the product would overflow.
         let bound = min(maximumDelay, firstDelay * (1 << min(failures - 1, 20)))

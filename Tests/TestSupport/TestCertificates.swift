@@ -1,15 +1,14 @@
 import Foundation
-import TestSupport
 
 /// An authority of the test's own and a certificate that it signed, made by the openssl command.
-struct TestCertificates {
-    let authority: String
-    let certificate: String
-    let key: String
+public struct TestCertificates: Sendable {
+    public let authority: String
+    public let certificate: String
+    public let key: String
     private let directory: TemporaryDirectory
 
     /// - Parameter name: for whom it is: "IP:127.0.0.1", "DNS:elsewhere.example".
-    init(for name: String) async throws {
+    public init(for name: String) async throws {
         directory = try TemporaryDirectory("tls")
         (authority, certificate, key) = (directory + "ca.pem", directory + "server.pem", directory + "server.key")
         let openssl = try PackageRoot.systemProgram("openssl", package: "openssl")
