@@ -8,16 +8,20 @@ public actor ControllerPresence {
     private let catalog: Catalog
     private var record: ControllerRecord
     private let interval: Duration
+    private let farewell: Duration
     private let logger: Logger
 
     /// Records of controllers that died are removed after this time.
     private static let memory: TimeInterval = 86400
 
+    /// - Parameter farewell: how long the record's removal may take at the end. One that stays is taken for a process that died.
     public init(
-        catalog: Catalog, cluster: String, certificate: String, interval: Duration = .seconds(30), logger: Logger
+        catalog: Catalog, cluster: String, certificate: String, interval: Duration = .seconds(30),
+        farewell: Duration = .seconds(5), logger: Logger
     ) {
         self.catalog = catalog
         self.interval = interval
+        self.farewell = farewell
         self.logger = logger
         record = ControllerRecord(
             cluster: cluster, certificate: certificate, startedAt: catalog.time,
@@ -45,12 +49,17 @@ public actor ControllerPresence {
                 logger.warning("cannot write this controller's record: \(error)")
             }
         }
-        let record = record
+        // The task is cancelled, and what it calls would be, too.
+        let removal = Task.detached { [catalog, record] in try await catalog.remove(record) }
+        let timer = Task.detached { [farewell] in
+            try await Task.sleep(for: farewell)
+            removal.cancel()
+        }
         do {
-            // The task is cancelled, and what it calls would be, too.
-            try await Task.detached { [catalog] in try await catalog.remove(record) }.value
+            try await removal.value
         } catch {
             logger.warning("cannot remove this controller's record: \(error)")
         }
+        timer.cancel()
     }
 }

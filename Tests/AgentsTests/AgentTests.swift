@@ -68,6 +68,33 @@ private final class Bench: Sendable {
     }
 }
 
+@Suite struct ControllerPresenceTests {
+    @Test func aStoreThatDoesNotAnswerHoldsUpNoEnd() async throws {
+        let bench = try Bench()
+        let presence = ControllerPresence(
+            catalog: bench.catalog, cluster: "c", certificate: "none", farewell: .milliseconds(50), logger: bench.logger
+        )
+        try await presence.start()
+        #expect(try await bench.catalog.controllers(of: "c").count == 1)
+        // As a connection that was accepted, and on which nothing comes.
+        bench.store.intervene(before: { _ in try await Task.sleep(for: .seconds(3600)) })
+        let running = Task { await presence.run() }
+        running.cancel()
+        await running.value
+        bench.store.intervene()
+        #expect(try await bench.catalog.controllers(of: "c").count == 1)
+    }
+
+    @Test func theRecordGoesWithTheProcess() async throws {
+        let bench = try Bench()
+        let (_, presence) = try await bench.controller()
+        let running = Task { await presence.run() }
+        running.cancel()
+        await running.value
+        #expect(try await bench.catalog.controllers(of: "c").isEmpty)
+    }
+}
+
 @Suite struct AgentTests {
     @Test func aControllerReachesANodeByWhatBothHavePublished() async throws {
         let bench = try Bench()
