@@ -8,6 +8,8 @@ PERSSD_BENCH_SIZE ?= 2GiB
 PERSSD_BENCH_ROUNDS ?= 3
 # --block-sizes measures sizes of blocks instead.
 BENCH_OPTIONS ?=
+# examples/terrain/run --help lists them.
+TERRAIN_OPTIONS ?=
 # SwiftPM starts as many compilers as there are cores; on a small machine less is more.
 JOBS ?= $(shell nproc)
 
@@ -17,8 +19,8 @@ PRODUCTS = $(shell swift build --configuration $(CONFIGURATION) --show-bin-path)
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme bench-snapshots image-root image-oci test-image-root clean dependencies-build dependencies-demo dependencies-test \
-	dependencies-image dependencies-bench
+.PHONY: help build demo test test-nvme test-volume-groups lint generate bench bench-nvme bench-snapshots image-root image-oci test-image-root terrain clean dependencies-build dependencies-demo dependencies-test \
+	dependencies-image dependencies-bench dependencies-terrain
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -45,6 +47,10 @@ test-volume-groups: dependencies-test ## Try pools of logical volumes in full in
 	$(SWIFT_BUILD) --configuration release --product pool-conformance
 	PERSSD_BIN="$$(swift build --configuration release --show-bin-path)" .venv/bin/python -m pytest -q \
 		Tests/VirtualNodes/conformance_of_volume_groups.py
+
+terrain: dependencies-terrain ## Compute terrain parameters on volumes, and in other ways (as root: examples/terrain)
+	$(SWIFT_BUILD) --configuration $(CONFIGURATION)
+	$(SUDO) env PERSSD_BIN="$(PRODUCTS)" examples/terrain/run $(TERRAIN_OPTIONS)
 
 bench: dependencies-bench ## Measure PerSSD beside zstd, rclone and restic (as root: docs/benchmarks.md)
 	$(SWIFT_BUILD) --configuration release --product perssd-bench
@@ -94,3 +100,6 @@ dependencies-image:
 
 dependencies-bench:
 	scripts/install-dependencies.sh bench
+
+dependencies-terrain:
+	scripts/install-dependencies.sh terrain

@@ -95,13 +95,15 @@ let package = Package(
             "LocalVolumes", ["Errors", "Blocking", "LinuxSystem", "Commands", logging, systemPackage]),
         // How the controller reaches the nodes.
         module("Agents", ["CSI", "RPC", "Persistence", "Identities", "Units", "Errors", logging]),
+        // How programs on a node speak to its plugin.
+        module("NodeControl", ["RPC", "Units", "Errors", logging]),
         // What the specification says of requests, whichever plugin gets them.
         module("CSIRules", ["CSI", "Errors"]),
         module(
             "CSINode",
             [
-                "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Metering", "Units", "Errors",
-                "Blocking", logging,
+                "NodeControl", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Metering",
+                "Units", "Errors", "Blocking", logging,
             ]),
         module(
             "CSIController",
@@ -124,15 +126,17 @@ let package = Package(
         .executableTarget(
             name: "perssd-node",
             dependencies: [
-                "Agents", "CSINode", "LocalVolumes", "Persistence", "RPC", "Processes", "Settings", "Errors",
-                argumentParser,
-                logging, systemPackage,
+                "Agents", "NodeControl", "CSINode", "LocalVolumes", "Persistence", "RPC", "Processes", "Settings",
+                "Errors",
+                "LinuxSystem",
+                "Blocking", "Units", argumentParser, lifecycle, logging, systemPackage,
             ],
             swiftSettings: swiftSettings),
         .executableTarget(
             name: "perssd",
             dependencies: [
-                "CSI", "RPC", "Persistence", "Ext4", "LinuxSystem", "CLinux", "Commands", "Digests", "Blocking",
+                "NodeControl", "CSI", "RPC", "Persistence", "Ext4", "LinuxSystem", "CLinux", "Commands", "Digests",
+                "Blocking",
                 "Units", "Errors", "Settings", "Processes", argumentParser, unixSignals, systemPackage,
             ],
             swiftSettings: swiftSettings),
@@ -216,16 +220,19 @@ let package = Package(
         tests(
             "AgentsTests",
             ["Agents", "RPC", "Identities", "Persistence", "CatalogTestSupport", "Errors", logging]),
+        tests("NodeControlTests", ["NodeControl", "RPC", "Errors", "TestSupport", logging]),
         tests(
             "CSINodeTests",
             [
-                "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem", "Errors",
+                "NodeControl", "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem",
+                "Errors",
                 "TestSupport", "DeviceTestSupport", logging, systemPackage,
             ]),
         tests(
             "CommandLineTests",
             [
-                "perssd", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport", argumentParser,
+                "perssd", "NodeControl", "Processes", "CSI", "RPC", "Persistence", "Settings", "Errors", "TestSupport",
+                argumentParser,
             ]),
         tests("MeteringTests", ["Metering", coreMetrics]),
         tests("MonitoringTests", ["Monitoring", "Errors", "TestSupport", logging]),

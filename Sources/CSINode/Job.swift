@@ -41,6 +41,9 @@ final class Job: Sendable {
     /// Asks the work to stop; it ends when it can, with an error.
     func cancel() { task.withLock { $0 }?.cancel() }
 
+    /// How far it is, in words.
+    var progressText: String { progress.text }
+
     /// nil while it runs.
     var result: Result<Void, PerSSDError>? {
         state.withLock { if case .ended(let result) = $0 { result } else { nil } }

@@ -21,6 +21,8 @@ extension LocalVolumeWork {
         /// What had been written to the device by then, and whether there was one.
         var mark: UnsavedCount.Mark?
         var wasAttached: Bool
+        /// What it has that the newest generation has not; nil where that is not known.
+        var unsavedBytes: UInt64?
     }
 
     /// - Parameters:
@@ -41,10 +43,13 @@ extension LocalVolumeWork {
         let cut = try await pool.cut(volume.rawValue)
         memory.withLock { ($0.lastCut, $0.writtenAtCut) = (.now, nil) }
         let sectors = await deviceSectors()
-        let (mark, wasAttached) = memory.withLock { ($0.unsaved.mark(at: sectors), $0.device != nil) }
+        let (mark, wasAttached, unsavedBytes) = memory.withLock {
+            ($0.unsaved.mark(at: sectors), $0.device != nil, $0.unsaved.bytes(at: sectors))
+        }
         let made = MadeCut(
             cut: cut, at: environment.catalog.time, snapshots: snapshots.sorted(), uses: uses,
-            kind: snapshots.isEmpty ? kind : .snapshot, mark: mark, wasAttached: wasAttached)
+            kind: snapshots.isEmpty ? kind : .snapshot, mark: mark, wasAttached: wasAttached, unsavedBytes: unsavedBytes
+        )
         do {
             try await held?.hold()
         } catch {

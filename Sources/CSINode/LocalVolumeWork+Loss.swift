@@ -12,6 +12,11 @@ extension LocalVolumeWork {
     func recordLossOfCopy() async throws {
         guard isMissing else { return }
         do {
+            // What a pool holds that the node lacks may come back with it.
+            if !environment.pools.missing.isEmpty {
+                let pool = try await refreshRecord().parameters.pool
+                guard !environment.pools.missing.contains(where: { $0.name == pool }) else { return }
+            }
             try await recordLossOfCopy(seen: environment.catalog.head(volume).value)
         } catch let error as PerSSDError where error.code == .notFound {
             // The volume is deleted.

@@ -47,6 +47,10 @@ extension LocalVolumeWork {
         var mayBeLost = isFirst
         while true {
             let listing = try await environment.catalog.volume(volume)
+            remember(listing.record)
+            if copy == nil {
+                try environment.pools.requireNotMissing(listing.record.parameters.pool, for: volume.rawValue)
+            }
             if mayBeLost, try await recordLossOfCopy(seen: listing.head) { continue }
             // What is missing from here on was taken away here.
             mayBeLost = false

@@ -80,7 +80,8 @@ extension LocalVolumeWork {
         do {
             let parent = try await self.record(of: head.value.newest)
             let staged = try await send(
-                cut, for: made.kind, parent: parent, record: record, progress: progress)
+                cut, for: made.kind, unsavedBytes: made.unsavedBytes, parent: parent, record: record, progress: progress
+            )
             progress.enter("committing")
             let committed = try await commit(
                 staged, of: record, parent: parent, head: head, made: made, isClosing: isClosing)
@@ -92,7 +93,10 @@ extension LocalVolumeWork {
                 $0.lastUsed = now
             }
             environment.poolChanged()
-            memory.withLock { $0.unsaved.committed(made.mark, wasAttached: made.wasAttached) }
+            memory.withLock {
+                $0.unsaved.committed(made.mark, wasAttached: made.wasAttached)
+                $0.awaitedUntil = nil
+            }
             if let generation = committed.generation { await makeReady(made.snapshots, generation, cutAt: made.at) }
             return committed.generation != head.value.newest
         } catch {
@@ -185,7 +189,7 @@ extension LocalVolumeWork {
         do {
             let base = try await generation(heldBy: record, in: listing.head)
             let staged = try await send(
-                cut, for: .branch, parent: base, record: record, progress: progress)
+                cut, for: .branch, unsavedBytes: nil, parent: base, record: record, progress: progress)
             let branch = GenerationRecord(
                 volume: volume, incarnation: listing.record.incarnation, lineage: record.lineage,
                 number: record.generation + 1, parent: nil, epoch: record.epoch, map: staged.map,

@@ -18,7 +18,7 @@ final class LocalVolumeWork: VolumeWork {
     /// The same for who uses the volume.
     let useChanges = Permits(1)
     /// Keeps stage-outs to what the volume's parameters allow, one that runs included.
-    let pacer = Pacer()
+    let pacer: Pacer
 
     /// What is known without asking the pool or the bucket.
     struct Memory: Sendable {
@@ -47,6 +47,8 @@ final class LocalVolumeWork: VolumeWork {
         var source = PublishSource.warm
         /// When a checkpoint was last due, and there was nothing to keep.
         var lastSkip: ContinuousClock.Instant?
+        /// Until when somebody is taken to wait for the next commit.
+        var awaitedUntil: ContinuousClock.Instant?
         /// What the volume is, as last read: its capacity, which is never taken from here, and some of its parameters may
         /// have changed since. See `refreshRecord`.
         var volume: VolumeRecord?
@@ -71,6 +73,7 @@ final class LocalVolumeWork: VolumeWork {
     init(_ volume: VolumeID, found: LocalCopy?, in pool: (any VolumePool)?, environment: NodeEnvironment) {
         self.volume = volume
         self.environment = environment
+        pacer = Pacer(within: environment.pacer)
         var known = Memory(pool: pool, copy: found?.record, device: found?.device)
         known.unsaved = UnsavedCount(isAttached: known.device != nil)
         memory = Mutex(known)
@@ -132,9 +135,14 @@ final class LocalVolumeWork: VolumeWork {
     @discardableResult
     func refreshRecord() async throws -> VolumeRecord {
         let record = try await environment.catalog.volume(volume).record
+        remember(record)
+        return record
+    }
+
+    /// Takes the parameters of a record that has just been read.
+    func remember(_ record: VolumeRecord) {
         memory.withLock { $0.volume = record }
         pacer.bytesPerSecond = record.parameters.stageOutBandwidth
-        return record
     }
 
     /// A committed generation's record, read once.

@@ -57,6 +57,12 @@ extension NodePlugin {
             samples.append(Instruments.poolFreeBytes.sample(Double(pool.freeBytes), pool.name))
             samples.append(Instruments.poolEvictableBytes.sample(Double(pool.evictableBytes), pool.name))
         }
+        for (pool, fill) in await poolWatch.fills {
+            samples.append(Instruments.poolDataUsed.sample(fill.data, pool))
+            samples.append(Instruments.poolMetadataUsed.sample(fill.metadata, pool))
+        }
+        for pool in pools.all { samples.append(Instruments.poolMissing.sample(0, pool.name)) }
+        for pool in pools.missing { samples.append(Instruments.poolMissing.sample(1, pool.name)) }
         let states = await volumes.copyStates()
         for state in CopyRecord.State.allCases {
             samples.append(Instruments.localCopies.sample(Double(states[state] ?? 0), state.rawValue))

@@ -21,6 +21,12 @@ extension NodePlugin: IdentityService {
         return ProbeResponse(ready: true)
     }
 
+    /// What a probe is told besides: "ready", and what the node does without. That a pool is missing makes nothing unready: all
+    /// that can be done is done, a new process would find the same, and a rollout goes on.
+    public var readinessText: String {
+        (["ready"] + pools.missing.map { "without the pool '\($0.name)': \($0.reason)" }).joined(separator: "\n")
+    }
+
     /// - Throws: `failedPrecondition`, with the reason, where the bucket or the pool cannot be used.
     public func requireReady() async throws {
         do {

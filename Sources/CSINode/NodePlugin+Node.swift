@@ -75,9 +75,12 @@ extension NodePlugin: NodeService {
         // Where they cannot be known now, the stage-out, which needs the bucket too, is waited for.
         let parameters = (try? await volumes.record(of: id))?.parameters
         let isInBackground = parameters?.stageOut == .background
+        let deadline = patience(context)
+        // kubelet asks again after two minutes at the latest.
+        if !isInBackground { await volumes.noteAwaited(id, until: deadline + .seconds(150)) }
         try await actor.unpublish(
             path: path, inBackground: isInBackground,
-            delay: isInBackground ? parameters?.stageOutDelay.map { .seconds($0) } : nil, until: patience(context))
+            delay: isInBackground ? parameters?.stageOutDelay.map { .seconds($0) } : nil, until: deadline)
         // Else the controller would wait for a commit that cannot come.
         try await volumes.recordLossOfCopy(of: id)
         await volumes.forgetIfNothing(id)

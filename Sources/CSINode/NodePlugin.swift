@@ -15,7 +15,7 @@ public final class NodePlugin: Sendable {
     let publisher: Publisher
     let volumes: NodeVolumes
     let ephemerals: EphemeralVolumes
-    private let environment: NodeEnvironment
+    let environment: NodeEnvironment
     let version: String
     let maximumVolumes: Int
     let logger: Logger
@@ -26,29 +26,35 @@ public final class NodePlugin: Sendable {
     let checkpoints: Checkpoints
     let recordWatch: RecordWatch
     let groupCuts: GroupCuts
+    let concurrentTransfers: Int
 
     /// - Parameters:
-    ///   - pools: one or more, each with a name of its own.
+    ///   - pools: each with a name of its own.
+    ///   - missingPools: those that the node does without until a later start finds them.
     ///   - version: as GetPluginInfo tells it.
     ///   - maximumVolumes: how many the orchestrator may have published here at once, as NodeGetInfo tells it; 0 for as many
     ///     as it likes. Here nothing is refused for it.
     ///   - concurrentTransfers: stage-outs and restores at once, each within 256 MiB of memory.
+    ///   - stageOutBandwidth: what all stage-outs together may send, in bytes a second; nil for as much as there is.
     ///   - reportInterval: how often this node's record is written, at the least.
     ///   - watchInterval: how often is looked whether the pools have room for what is written.
     ///   - recordInterval: how often the records of volumes in use are read again.
     /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
-        node: NodeReference, catalog: Catalog, pools: [any VolumePool], publisher: Publisher, version: String,
-        maximumVolumes: Int = 0, concurrentTransfers: Int = 2, reportInterval: Duration = .seconds(30),
-        watchInterval: Duration = .seconds(10), recordInterval: Duration = .seconds(60), logger: Logger
+        node: NodeReference, catalog: Catalog, pools: [any VolumePool], missingPools: [MissingPool] = [],
+        publisher: Publisher, version: String,
+        maximumVolumes: Int = 0, concurrentTransfers: Int = 2, stageOutBandwidth: UInt64? = nil,
+        reportInterval: Duration = .seconds(30), watchInterval: Duration = .seconds(10),
+        recordInterval: Duration = .seconds(60), logger: Logger
     ) throws {
-        let pools = try NodePools(pools)
+        let pools = try NodePools(pools, missing: missingPools)
         self.node = node
         self.catalog = catalog
         self.pools = pools
         self.publisher = publisher
         self.version = version
         self.maximumVolumes = maximumVolumes
+        self.concurrentTransfers = concurrentTransfers
         self.logger = logger
         let reporter = NodeReporter(node: node, catalog: catalog, interval: reportInterval, logger: logger)
         self.reporter = reporter
@@ -61,7 +67,8 @@ public final class NodePlugin: Sendable {
             node: node, catalog: catalog, home: HomeStore(file: publisher.stateDirectory.appending("store.json")),
             pools: pools, publisher: publisher, fileSystems: FileSystems(),
             useFiles: VolumeUseFiles(directory: publisher.stateDirectory.appending("uses")), logger: logger,
-            transfers: Permits(concurrentTransfers), makeRoom: { _, _ in }, poolChanged: { reporter.poolChanged() })
+            transfers: Permits(concurrentTransfers), pacer: Pacer(bytesPerSecond: stageOutBandwidth),
+            makeRoom: { _, _ in }, poolChanged: { reporter.poolChanged() })
         let volumes = NodeVolumes(environment: environment)
         self.volumes = volumes
         groupCuts = GroupCuts(node: node, catalog: catalog, volumes: volumes)

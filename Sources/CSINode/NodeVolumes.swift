@@ -170,6 +170,23 @@ actor NodeVolumes {
         return entry.work.copy?.sizeBytes ?? 0
     }
 
+    /// The volumes that may hold what is not in the bucket, pods' and others'.
+    func flushable() async -> [FlushableVolume] {
+        var found: [FlushableVolume] = []
+        for (_, entry) in volumes {
+            guard let copy = entry.work.copy, copy.use == .volume, copy.state == .dirty else { continue }
+            found.append(
+                FlushableVolume(
+                    actor: entry.actor, work: entry.work, isPublished: await !entry.actor.targets.isEmpty))
+        }
+        return found
+    }
+
+    /// Somebody waits for a volume's work to be committed.
+    func noteAwaited(_ id: VolumeID, until time: ContinuousClock.Instant) {
+        volumes[id]?.work.noteAwaited(until: time)
+    }
+
     /// The published volumes whose next checkpoint is due.
     func dueForCheckpoint() async -> [(id: VolumeID, actor: VolumeActor)] {
         var due: [(id: VolumeID, actor: VolumeActor)] = []
@@ -267,6 +284,8 @@ actor NodeVolumes {
                 remedy: "try again")
         }
         let actor = actor(for: id)
+        // The controller asks again as long as its caller does.
+        noteAwaited(id, until: .now + .seconds(300))
         try await actor.settle(inBackground: true, until: .now)
         try await recordLossOfCopy(of: id)
         // What is found to be deleted, or to be another's by now, leaves nothing behind.

@@ -12,6 +12,8 @@ actor PoolWatch {
     private let relieve: @Sendable (any VolumePool) async throws -> PerSSDError?
     private let changed: @Sendable () -> Void
     private var problems: [String: String] = [:]
+    /// Of thin pools, at the last look.
+    private(set) var fills: [String: ThinPoolFill] = [:]
 
     /// - Parameter changed: called where a pool has come to be short of room, or has room again.
     init(
@@ -32,8 +34,10 @@ actor PoolWatch {
         for pool in pools.all {
             do {
                 note(try await relieve(pool).map { "the pool '\(pool.name)' is short of room: \($0)" }, of: pool)
+                fills[pool.name] = try await pool.fill()
             } catch {
                 if Task.isCancelled { return }
+                fills[pool.name] = nil
                 note("how full the pool '\(pool.name)' is cannot be told: \(PerSSDError(wrapping: error))", of: pool)
             }
         }

@@ -22,8 +22,12 @@ struct StagedOut: Sendable {
 
 extension LocalVolumeWork {
     /// Sends what the cut has that the parent has not.
+    ///
+    /// - Parameter unsavedBytes: how much that may be, so that of those that wait the dirtiest goes first; nil where it is not
+    ///   known.
     func send(
-        _ cut: Cut, for kind: StageOutKind, parent: GenerationRecord?, record: CopyRecord, progress: WorkProgress
+        _ cut: Cut, for kind: StageOutKind, unsavedBytes: UInt64?, parent: GenerationRecord?, record: CopyRecord,
+        progress: WorkProgress
     ) async throws -> StagedOut {
         let volumeRecord = try await refreshRecord()
         let changed = try await changes(in: cut, since: parent, record: record)
@@ -33,15 +37,18 @@ extension LocalVolumeWork {
         options.blockSize = try BlockSize(bytes: volumeRecord.parameters.blockSize)
         options.pacer = pacer
         let stageOut = StageOut(store: environment.catalog.store, lineage: record.lineage, options: options)
-        return try await environment.transfers.run {
+        progress.enter("waiting for other transfers of the node")
+        return try await environment.transfers.run(rank(unsavedBytes: unsavedBytes)) {
             progress.enter("staging out") { stageOut.meter.progress }
             let start = ContinuousClock.now
             let source = try await BlockingPool.shared.run { try FileBlockSource(path: cut.path) }
             let result = try await stageOut.run(
                 source: source, changed: changed, parent: parent?.map, base: base)
             note("staged out", result.statistics, since: start)
+            environment.speed.note(result.statistics.plainBytes, in: .now - start)
             Instruments.stageOutReadBytes.add(result.statistics.readBytes, kind.rawValue)
             Instruments.stageOutChangedBytes.add(result.statistics.plainBytes, kind.rawValue)
+            Instruments.stageOutBlocks.add(result.statistics.blocksChanged, kind.rawValue)
             Instruments.stageOutSentBytes.add(result.statistics.sentBytes, kind.rawValue)
             return StagedOut(map: result.root, packs: result.packs, statistics: result.statistics)
         }
@@ -79,6 +86,7 @@ extension LocalVolumeWork {
     func restore(_ target: GenerationRecord, have: MapRoot?, progress: WorkProgress) async throws {
         let device = try await attach()
         let restore = Restore(store: environment.catalog.store, lineage: target.lineage)
+        progress.enter("waiting for other transfers of the node")
         try await environment.transfers.run {
             progress.enter("restoring") { restore.meter.progress }
             let contents: SinkContents = have.map { .map($0) } ?? .zeros
@@ -89,6 +97,7 @@ extension LocalVolumeWork {
                 note("restored generation \(target.number)", statistics, since: start)
                 Instruments.restoreReceivedBytes.add(statistics.receivedBytes)
                 Instruments.restoreWrittenBytes.add(statistics.writtenBytes)
+                Instruments.restoreBlocks.add(statistics.blocksChanged)
                 Instruments.restoreDuration.observe(.now - start, "restored")
             } catch {
                 Instruments.restoreDuration.observe(.now - start, "failed")

@@ -78,6 +78,10 @@ actor VolumeActor {
 
     var targets: [Publication] { Array(machine.targets.values) }
     var isIdle: Bool { machine.isIdle }
+    /// How far the work on it is, in words; nil where there is none.
+    var progressText: String? {
+        [.stageOut, .access].compactMap { jobs[$0] }.first { $0.result == nil }?.progressText
+    }
     var isHeldBack: Bool { machine.isHeldBack }
     /// Since when it waits for a pod; nil where it does not.
     var heldBackSince: ContinuousClock.Instant? { machine.isHeldBack ? delay?.since : nil }

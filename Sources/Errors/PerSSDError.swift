@@ -25,6 +25,9 @@ public struct PerSSDError: Error, Sendable {
         case unavailable
         /// The bucket, or the directory, that everything is in is not there. Says nothing of what was named in it.
         case storeMissing
+        /// This machine has not what a pool is made of: drives that are free, tools, or a part of the kernel. Nothing is wrong
+        /// with what is stored, and nothing with what was asked for.
+        case poolMissing
         /// Who we are is not known to the outside party: wrong or missing credentials.
         case unauthenticated
         /// The outside party knows us and says no.

@@ -15,7 +15,7 @@ public struct TLSIdentity: Sendable {
     ///
     /// - Parameters:
     ///   - name: the certificate's alternative name: ASCII, as a host name has.
-    ///   - lifetime: how long the certificate is good, from an hour ago on.
+    ///   - lifetime: how long the certificate is good from now on. It is good for all time before, as clocks may differ.
     /// - Throws: `internal` where OpenSSL does not make it.
     public init(name: String, lifetime: Duration) throws(PerSSDError) {
         var texts: (certificate: UnsafeMutablePointer<CChar>?, key: UnsafeMutablePointer<CChar>?) = (nil, nil)

@@ -36,6 +36,8 @@ public enum Instruments {
         labels: ["kind"])
     public static let stageOutSentBytes = counter(
         "perssd_stage_out_sent_bytes_total", "Bytes that stage-outs sent to the bucket, compressed.", labels: ["kind"])
+    public static let stageOutBlocks = counter(
+        "perssd_stage_out_blocks_total", "Blocks that stage-outs found changed.", labels: ["kind"])
     public static let checkpoints = counter(
         "perssd_checkpoints_total", "Checkpoints that came due, by how they ended.", labels: ["outcome"])
     public static let cutFreeze = duration(
@@ -49,6 +51,8 @@ public enum Instruments {
         "perssd_restore_received_bytes_total", "Bytes that restores received from the bucket.")
     public static let restoreWrittenBytes = counter(
         "perssd_restore_written_bytes_total", "Bytes that restores wrote to local copies.")
+    public static let restoreBlocks = counter(
+        "perssd_restore_blocks_total", "Blocks that restores wrote to local copies.")
     public static let publishes = counter(
         "perssd_publishes_total", "Volumes brought to their first pod on the node, by what that took.",
         labels: ["source"])
@@ -82,8 +86,17 @@ public enum Instruments {
         "perssd_pool_size_bytes", "Bytes that a pool has for local copies.", labels: ["pool"])
     public static let poolFreeBytes = gauge(
         "perssd_pool_free_bytes", "Bytes of a pool that are promised to no local copy.", labels: ["pool"])
+    public static let poolDataUsed = gauge(
+        "perssd_pool_data_used_ratio", "How full the data of a thin pool are, from 0 to 1.", labels: ["pool"])
+    public static let poolMetadataUsed = gauge(
+        "perssd_pool_metadata_used_ratio", "How full the metadata of a thin pool are, from 0 to 1.", labels: ["pool"])
     public static let poolEvictableBytes = gauge(
         "perssd_pool_evictable_bytes", "Bytes of a pool that clean local copies make free where they are needed.",
+        labels: ["pool"])
+
+    public static let poolMissing = gauge(
+        "perssd_pool_missing",
+        "1 where the node lacks what a pool of its configuration is made of, and does without it, else 0.",
         labels: ["pool"])
 
     public static let definitions: [MetricDefinition] =
@@ -92,13 +105,15 @@ public enum Instruments {
             storeRetries.definition, storeSentBytes.definition, storeReceivedBytes.definition, buildInfo.definition,
         ] + [
             stageOutDuration.definition, stageOutReadBytes.definition, stageOutChangedBytes.definition,
-            stageOutSentBytes.definition, checkpoints.definition, cutFreeze.definition, branches.definition,
+            stageOutSentBytes.definition, stageOutBlocks.definition, restoreBlocks.definition, checkpoints.definition,
+            cutFreeze.definition, branches.definition,
             restoreDuration.definition, restoreReceivedBytes.definition, restoreWrittenBytes.definition,
             publishes.definition, evictions.definition, leasesRevoked.definition,
             losses.definition, openLeases.definition,
         ] + [
             localCopies.definition, recoveryPointAge.definition, unsavedBytes.definition, poolSizeBytes.definition,
-            poolFreeBytes.definition, poolEvictableBytes.definition,
+            poolFreeBytes.definition, poolEvictableBytes.definition, poolDataUsed.definition,
+            poolMetadataUsed.definition, poolMissing.definition,
         ]
 
     public static func definitions(of plugin: MetricDefinition.Plugin) -> [MetricDefinition] {

@@ -9,7 +9,8 @@ import Synchronization
 
 /// What Prometheus and probes ask a process over HTTP: `/metrics`, `/healthz`, `/readyz`.
 public final class Monitor: Service {
-    public typealias Readiness = @Sendable () async throws -> Void
+    /// Says what works; throws, with the reason, where the plugin cannot work.
+    public typealias Readiness = @Sendable () async throws -> String
 
     private let registry: PrometheusRegistry
     /// From the beginning, as a start may take its time: a pool may have to be repaired, a store be slow to answer.
@@ -54,7 +55,7 @@ public final class Monitor: Service {
     }
 
     /// - Parameters:
-    ///   - readiness: throws, with the reason, where the plugin cannot work.
+    ///   - readiness: as it says.
     ///   - measurements: looked up whenever the metrics are asked for.
     func watch(_ readiness: @escaping Readiness, _ measurements: @escaping @Sendable () async -> [MetricSample]) {
         self.readiness.examine.withLock { $0 = readiness }
@@ -69,8 +70,7 @@ public final class Monitor: Service {
     private static func answer(_ readiness: Readiness?) async -> MonitoringAnswer {
         guard let readiness else { return MonitoringAnswer(isWell: false, text: "the plugin is starting") }
         do {
-            try await readiness()
-            return MonitoringAnswer(isWell: true, text: "ready")
+            return MonitoringAnswer(isWell: true, text: try await readiness())
         } catch {
             return MonitoringAnswer(isWell: false, text: PerSSDError(wrapping: error).description)
         }

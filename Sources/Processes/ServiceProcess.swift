@@ -10,6 +10,9 @@ public struct ServiceProcess: Sendable {
     public let settings: ServiceSettings
     public let logger: Logger
     public let store: MeteredStore
+    /// The bucket's records, with a time that all who share the bucket agree on.
+    public let catalog: Catalog
+    private let clocks: ClockWatch
     private let monitor: Monitor?
 
     /// Reads the settings, sets up logging and metrics, and opens the store and proves that it can be used.
@@ -37,7 +40,12 @@ public struct ServiceProcess: Sendable {
         do {
             let store = try await openProvenStore(settings.store)
             logger.info("the store honours conditional writes", metadata: ["store": "\(store.location)"])
-            return ServiceProcess(settings: settings, logger: logger, store: store, monitor: monitor)
+            let clocks = ClockWatch(clock: StoreClock(), store: store, logger: logger)
+            try await clocks.look()
+            return ServiceProcess(
+                settings: settings, logger: logger, store: store,
+                catalog: Catalog(store: store, now: { [clock = clocks.clock] in clock.now }), clocks: clocks,
+                monitor: monitor)
         } catch {
             throw PerSSDError(wrapping: error, during: "cannot use the store \(settings.store.location)")
         }
@@ -46,17 +54,19 @@ public struct ServiceProcess: Sendable {
     /// Runs the services until SIGTERM or SIGINT, then ends them in reverse order.
     ///
     /// - Parameters:
-    ///   - readiness: throws, with the reason, where the plugin cannot work.
+    ///   - lastWork: how long the last of the services may work on before the others begin to end.
+    ///   - readiness: says what works; throws, with the reason, where the plugin cannot work.
     ///   - measurements: of the plugin, looked up whenever the metrics are asked for.
     public func run(
-        _ services: [any Service], readiness: @escaping @Sendable () async throws -> Void,
+        _ services: [any Service], lastWork: Duration = .zero, readiness: @escaping Monitor.Readiness,
         measurements: @escaping @Sendable () async -> [MetricSample] = { [] }
     ) async throws {
         monitor?.watch(readiness) { [store] in
             [Instruments.storeRetries.sample(Double(store.statistics.retries))] + (await measurements())
         }
         // First, and so the last to end: an orderly end can be watched, too.
-        let services = (monitor.map { [$0] } ?? []) + services
+        let watch = BackgroundService { [clocks] in await clocks.run() }
+        let services = (monitor.map { [$0] } ?? []) + [watch] + services
         let configurations = services.map {
             ServiceGroupConfiguration.ServiceConfiguration(
                 service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
@@ -64,7 +74,7 @@ public struct ServiceProcess: Sendable {
         }
         var configuration = ServiceGroupConfiguration(
             services: configurations, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
-        configuration.maximumGracefulShutdownDuration = RPCService.gracePeriod + .seconds(8)
+        configuration.maximumGracefulShutdownDuration = lastWork + RPCService.gracePeriod + .seconds(8)
         try await ServiceGroup(configuration: configuration).run()
         logger.info("ended")
     }

@@ -141,6 +141,39 @@ public struct ServiceOptions: ParsableArguments, Sendable {
 
     @Option(
         help: ArgumentHelp(
+            "How many volumes a node stages out or restores at the same time: 1 to 16 (default: 2).",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_PARALLEL_TRANSFERS.", valueName: "count"))
+    var parallelTransfers: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "How much all stage-outs of the node together may send in a second, such as 500Mi (default: no limit).",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_STAGE_OUT_BANDWIDTH.", valueName: "bytes"))
+    var stageOutBandwidth: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The socket where 'perssd flush' reaches the node plugin (default: control.sock in the state directory).",
+            discussion: "Only perssd-node uses it, and only root may. Environment: PERSSD_CONTROL_SOCKET.",
+            valueName: "file"),
+        completion: .file())
+    var controlSocket: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "For how long SIGTERM makes the plugin flush the node's volumes before it ends: 0s (the default) to 1h.",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_FLUSH_ON_TERMINATION.", valueName: "duration"))
+    var flushOnTermination: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "A file, if it is there, that gets what such a flush did and did not save (default: /dev/termination-log).",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_TERMINATION_LOG.", valueName: "file"),
+        completion: .file())
+    var terminationLog: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Where the node's agent listens for the controller: host:port (default: the machine's address, a free port).",
             discussion: "Only perssd-node uses it. Environment: PERSSD_AGENT_LISTEN.", valueName: "address"))
     var agentListen: String?
@@ -196,7 +229,9 @@ public struct ServiceOptions: ParsableArguments, Sendable {
     var values: [Setting: String?] {
         let own: [Setting: String?] = [
             .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
-            .targetDirectory: targetDirectory, .maximumVolumes: maximumVolumes, .agentListen: agentListen,
+            .targetDirectory: targetDirectory, .maximumVolumes: maximumVolumes, .parallelTransfers: parallelTransfers,
+            .stageOutBandwidth: stageOutBandwidth, .controlSocket: controlSocket, .terminationLog: terminationLog,
+            .flushOnTermination: flushOnTermination, .agentListen: agentListen,
             .agentAddress: agentAddress, .collectionInterval: collectionInterval,
             .collectionGrace: collectionGrace, .metricsListen: metricsListen, .logLevel: logLevel,
             .logFormat: logFormat,

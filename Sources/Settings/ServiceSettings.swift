@@ -16,6 +16,16 @@ public struct ServiceSettings: Sendable {
     public var targetDirectory: String?
     /// How many volumes the orchestrator may have published on the node at once; 0 for as many as it likes.
     public var maximumVolumes: Int
+    /// How many volumes a node stages out or restores at the same time.
+    public var parallelTransfers: Int
+    /// How much all stage-outs of a node together may send, in bytes a second; nil for no limit.
+    public var stageOutBandwidth: UInt64?
+    /// Where a node's control service listens; an absolute path.
+    public var controlSocket: String
+    /// For how long SIGTERM makes a node flush its volumes before it ends; zero for not at all.
+    public var flushOnTermination: Duration
+    /// Which file gets what such a flush did and did not save; an absolute path.
+    public var terminationLog: String
     /// Where a node's agent listens; nil for a free port of the machine's own address.
     public var agentListen: RPCAddress?
     /// Where the controller reaches it, where that is not where it listens.
@@ -34,6 +44,13 @@ public struct ServiceSettings: Sendable {
     public static let defaultStateDirectory = "/var/lib/perssd"
     /// The metadata of a volume group that PerSSD made hold some 5000 volumes, with a cut and a base each.
     static let mostVolumes = 4096
+    static let defaultParallelTransfers = 2
+    /// Each takes 256 MiB of memory.
+    static let parallelTransfers = 1...16
+    /// A pod that ends has an hour at the most that makes sense.
+    static let flushTimes: ClosedRange<Duration> = .zero ... .seconds(3600)
+    /// Where kubelet looks for a container's last words, unless it is told otherwise.
+    static let defaultTerminationLog = "/dev/termination-log"
     static let defaultCollectionInterval = Duration.seconds(86_400)
 
     /// - Parameter layer: all layers, the highest over the others.
@@ -55,6 +72,12 @@ public struct ServiceSettings: Sendable {
         stateDirectory = try values[.stateDirectory]?.absolutePath() ?? Self.defaultStateDirectory
         targetDirectory = try values[.targetDirectory]?.absolutePath()
         maximumVolumes = try values[.maximumVolumes]?.number(in: 0...Self.mostVolumes) ?? 0
+        parallelTransfers =
+            try values[.parallelTransfers]?.number(in: Self.parallelTransfers) ?? Self.defaultParallelTransfers
+        stageOutBandwidth = try values[.stageOutBandwidth].flatMap { try Self.bandwidth($0) }
+        controlSocket = try values[.controlSocket]?.absolutePath() ?? stateDirectory + "/control.sock"
+        flushOnTermination = try values[.flushOnTermination].map { try Self.flushTime($0) } ?? .zero
+        terminationLog = try values[.terminationLog]?.absolutePath() ?? Self.defaultTerminationLog
         agentListen = try values[.agentListen].map { try Self.port($0) }
         agentAddress = try values[.agentAddress].map { try Self.port($0) }
         collectionInterval =
@@ -91,6 +114,25 @@ public struct ServiceSettings: Sendable {
                 remedy: "give a duration from 1m to 720h, such as 24h\(orElse)")
         }
         return duration
+    }
+
+    private static func flushTime(_ given: Given) throws -> Duration {
+        guard let duration = Duration(parsing: given.text), flushTimes.contains(duration) else {
+            throw PerSSDError(
+                .invalidArgument, "\(given.source): '\(given.text.prefix(100))' is not what is needed",
+                remedy: "give a duration from 0s to 1h, such as 110s")
+        }
+        return duration
+    }
+
+    private static func bandwidth(_ given: Given) throws -> UInt64? {
+        do {
+            return try VolumeParameters(parsing: ["stageOutBandwidth": given.text]).stageOutBandwidth
+        } catch {
+            throw PerSSDError(
+                .invalidArgument, "\(given.source): '\(given.text.prefix(100))' is not what is needed",
+                remedy: "give bytes a second from 1Mi to 1Ti, such as 500Mi, or 'none'")
+        }
     }
 
     private static func port(_ given: Given) throws -> RPCAddress {

@@ -9,6 +9,11 @@ public enum Setting: String, CaseIterable, Sendable {
     case stateDirectory
     case targetDirectory
     case maximumVolumes
+    case parallelTransfers
+    case stageOutBandwidth
+    case controlSocket
+    case terminationLog
+    case flushOnTermination
     case agentListen
     case agentAddress
     case collectionInterval
@@ -34,6 +39,11 @@ public enum Setting: String, CaseIterable, Sendable {
         case .stateDirectory: "stateDirectory"
         case .targetDirectory: "targetDirectory"
         case .maximumVolumes: "maximumVolumes"
+        case .parallelTransfers: "transfers.parallel"
+        case .stageOutBandwidth: "transfers.stageOutBandwidth"
+        case .controlSocket: "controlSocket"
+        case .terminationLog: "termination.log"
+        case .flushOnTermination: "termination.flush"
         case .agentListen: "agent.listen"
         case .agentAddress: "agent.address"
         case .collectionInterval: "collection.interval"
@@ -61,6 +71,11 @@ public enum Setting: String, CaseIterable, Sendable {
         case .stateDirectory: "--state-directory"
         case .targetDirectory: "--target-directory"
         case .maximumVolumes: "--maximum-volumes"
+        case .parallelTransfers: "--parallel-transfers"
+        case .stageOutBandwidth: "--stage-out-bandwidth"
+        case .controlSocket: "--control-socket"
+        case .terminationLog: "--termination-log"
+        case .flushOnTermination: "--flush-on-termination"
         case .agentListen: "--agent-listen"
         case .agentAddress: "--agent-address"
         case .collectionInterval: "--collection-interval"
@@ -89,6 +104,11 @@ public enum Setting: String, CaseIterable, Sendable {
         case .stateDirectory: ["PERSSD_STATE_DIRECTORY"]
         case .targetDirectory: ["PERSSD_TARGET_DIRECTORY"]
         case .maximumVolumes: ["PERSSD_MAXIMUM_VOLUMES"]
+        case .parallelTransfers: ["PERSSD_PARALLEL_TRANSFERS"]
+        case .stageOutBandwidth: ["PERSSD_STAGE_OUT_BANDWIDTH"]
+        case .controlSocket: ["PERSSD_CONTROL_SOCKET"]
+        case .terminationLog: ["PERSSD_TERMINATION_LOG"]
+        case .flushOnTermination: ["PERSSD_FLUSH_ON_TERMINATION"]
         case .agentListen: ["PERSSD_AGENT_LISTEN"]
         case .agentAddress: ["PERSSD_AGENT_ADDRESS"]
         case .collectionInterval: ["PERSSD_COLLECTION_INTERVAL"]

@@ -18,7 +18,7 @@ struct PerssdController: AsyncParsableCommand {
 
     mutating func run() async throws {
         let process = try await ServiceProcess.start("perssd-controller", .controller, options)
-        let catalog = Catalog(store: process.store)
+        let catalog = process.catalog
         let agents = try AgentClients(catalog: catalog)
         let presence = ControllerPresence(
             catalog: catalog, cluster: process.settings.cluster, certificate: agents.certificate, logger: process.logger
@@ -37,7 +37,12 @@ struct PerssdController: AsyncParsableCommand {
         let service = RPCService(
             plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
             on: process.settings.endpoint, logger: process.logger)
-        try await process.run(background + [service], readiness: { try await plugin.requireReady() })
+        try await process.run(
+            background + [service],
+            readiness: {
+                try await plugin.requireReady()
+                return "ready"
+            })
     }
 }
 

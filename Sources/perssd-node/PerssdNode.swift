@@ -4,11 +4,13 @@ import CSINode
 import Errors
 import Foundation
 import LocalVolumes
+import NodeControl
 import Persistence
 import Processes
 import RPC
 import Settings
 import SystemPackage
+import Units
 
 /// The node plugin's process: what kubelet calls on every node.
 struct PerssdNode: AsyncParsableCommand {
@@ -22,7 +24,7 @@ struct PerssdNode: AsyncParsableCommand {
 
     mutating func run() async throws {
         let process = try await ServiceProcess.start("perssd-node", .node, options)
-        let plugin = try await plugin(process)
+        let (plugin, missing) = try await plugin(process)
         let settings = process.settings
         let agent = try AgentServer(
             catalog: plugin.catalog, cluster: settings.cluster,
@@ -31,32 +33,61 @@ struct PerssdNode: AsyncParsableCommand {
                 deliver: { try await plugin.deliver($0, until: $1) }, reread: { id, _ in try await plugin.reread(id) },
                 handOver: { id, _ in try await plugin.handOver(id) },
                 cutGroup: { try await plugin.cutGroup($0, of: $1, $2, until: $3) }))
+        let control = try ControlServer(
+            at: .unix(path: settings.controlSocket), logger: process.logger, flush: { await plugin.flush(until: $0) })
         try await plugin.start(agent: try await agent.start(published: settings.agentAddress))
+        do {
+            try await control.start()
+        } catch {
+            throw PerSSDError(wrapping: error, during: "cannot serve control calls (--control-socket)")
+        }
         try await process.run(
             [
                 BackgroundService { await plugin.run() },
                 BackgroundService { await agent.run(gracePeriod: RPCService.gracePeriod) },
+                BackgroundService { await control.run(gracePeriod: RPCService.gracePeriod) },
                 RPCService(
                     plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
                     on: process.settings.endpoint, logger: process.logger),
+                PoolSearch(for: missing, settings: settings.pools, logger: process.logger),
+                // The first to end: pods are unpublished while it works.
+                TerminationFlush(
+                    plugin: plugin, limit: settings.flushOnTermination, file: settings.terminationLog,
+                    logger: process.logger),
             ],
-            readiness: { try await plugin.requireReady() }, measurements: { await plugin.measurements() })
+            lastWork: settings.flushOnTermination,
+            readiness: {
+                try await plugin.requireReady()
+                return plugin.readinessText
+            }, measurements: { await plugin.measurements() })
     }
 
-    private func plugin(_ process: ServiceProcess) async throws -> NodePlugin {
+    private func plugin(_ process: ServiceProcess) async throws -> (NodePlugin, [MissingPool]) {
         let settings = process.settings
         var pools: [any VolumePool] = []
+        var missing: [MissingPool] = []
         for pool in settings.pools {
-            pools.append(try await PoolOpening.open(pool, logger: process.logger))
+            do {
+                pools.append(try await PoolOpening.open(pool, logger: process.logger))
+            } catch let error as PerSSDError where error.code == .poolMissing {
+                process.logger.error(
+                    """
+                    the node does without the pool '\(pool.name)', and no volume of it can be used here: \(error). It is \
+                    looked for again every \(PoolSearch.pause.text)
+                    """)
+                missing.append(MissingPool(name: pool.name, reason: error))
+            }
         }
-        return try NodePlugin(
+        let plugin = try NodePlugin(
             node: try NodeReference(cluster: settings.cluster, node: settings.nodeID),
-            catalog: Catalog(store: process.store),
-            pools: pools,
+            catalog: process.catalog, pools: pools, missingPools: missing,
             publisher: try await Publisher(
                 stateDirectory: FilePath(settings.stateDirectory),
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
-            version: version, maximumVolumes: settings.maximumVolumes, logger: process.logger)
+            version: version, maximumVolumes: settings.maximumVolumes,
+            concurrentTransfers: settings.parallelTransfers, stageOutBandwidth: settings.stageOutBandwidth,
+            logger: process.logger)
+        return (plugin, missing)
     }
 }
 

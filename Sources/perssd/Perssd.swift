@@ -16,9 +16,10 @@ struct Perssd: AsyncParsableCommand {
             """,
         version: version,
         subcommands: [
-            VolumesCommand.self, LogCommand.self, ShowCommand.self, DiffCommand.self, VerifyCommand.self,
+            VolumesCommand.self, LogCommand.self, SnapshotsCommand.self, ShowCommand.self, DiffCommand.self,
+            VerifyCommand.self,
             RestoreCommand.self, CloneCommand.self, ListCommand.self, PrintCommand.self, NodesCommand.self,
-            LeaseCommand.self, ForgetCommand.self,
+            LeaseCommand.self, ForgetCommand.self, DeleteCommand.self, FlushCommand.self,
             PinCommand.self, CollectCommand.self, DemoCommand.self,
         ])
 }

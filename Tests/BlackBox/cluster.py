@@ -90,7 +90,9 @@ class Process(Plugin):
     def start(self):
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            DIE_WITH_PARENT + self.command, env={**os.environ, **self.environment}, stdout=self.log, stderr=self.log)
+            DIE_WITH_PARENT + self.command, env={**os.environ, **self.environment}, stdout=self.log, stderr=self.log,
+            # A terminal's Ctrl-C is for whoever started this, who ends it in order.
+            process_group=0)
         self.connect(f"unix:{self.socket_path}", self.command[0])
 
     def has_ended(self):
@@ -185,12 +187,14 @@ class Cluster:
             volume_capabilities=[capability or mount()], parameters=parameters or {})
         return patiently(lambda: self.controller.CreateVolume(request, timeout=60)).volume
 
-    def publish(self, volume, node, pod="pod", capability=None, readonly=False, context=None):
-        """Attach, then publish; returns the path the pod sees. `context` is what kubelet adds to the volume's own."""
+    def publish(self, volume, node, pod="pod", capability=None, readonly=False, context=None, attach_readonly=None):
+        """Attach, then publish; returns the path the pod sees. `context` is what kubelet adds to the volume's own. Kubernetes
+        attaches a volume for writing whose pod only reads: `attach_readonly`, where it is not as `readonly`."""
         capability = capability or mount()
         attached = patiently(lambda: self.controller.ControllerPublishVolume(
             csi.ControllerPublishVolumeRequest(
-                volume_id=volume.volume_id, node_id=node, volume_capability=capability, readonly=readonly,
+                volume_id=volume.volume_id, node_id=node, volume_capability=capability,
+                readonly=readonly if attach_readonly is None else attach_readonly,
                 volume_context=volume.volume_context), timeout=60))
         target = self.target(node, pod)
         patiently(lambda: self.node(node).NodePublishVolume(

@@ -1,15 +1,13 @@
 """What the tests of processes share, on this machine and in virtual nodes."""
 
-import contextlib
 import os
 import pathlib
 import shutil
-import subprocess
 import tempfile
 
 import pytest
 
-from cluster import loops_below
+from places import xfs_in_file  # noqa: F401
 from servers import SeaweedFS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -31,24 +29,6 @@ def workplace():
     path = pathlib.Path(tempfile.mkdtemp(prefix="perssd-blackbox-", dir="/var/tmp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def xfs_in_file(path, size, *options):
-    """An XFS of its own, as sparse as what is written to it, mounted beside its file."""
-    place = path.with_suffix("")
-    with open(path, "wb") as file:
-        file.truncate(size)
-    subprocess.run(["mkfs.xfs", "-q", *options, path], check=True)
-    place.mkdir()
-    subprocess.run(["mount", "-o", "loop", path, place], check=True)
-    yield place
-    for device in loops_below(place):
-        # Left by a test that failed.
-        subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
-    subprocess.run(["umount", place], check=True)
-    place.rmdir()
-    path.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,9 @@ class SeaweedFS:
                    "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
                    f"-filer.localSocket={directory / 'filer.sock'}", f"-s3.localSocket={directory / 's3.sock'}"]
         self.log = open(directory / "log", "wb")
-        self.process = subprocess.Popen(DIE_WITH_PARENT + command, stdout=self.log, stderr=self.log)
+        # A terminal's Ctrl-C is for whoever started this, who ends it in order.
+        self.process = subprocess.Popen(
+            DIE_WITH_PARENT + command, stdout=self.log, stderr=self.log, process_group=0)
         self.environment = {
             "AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_REGION": "us-east-1",

@@ -154,6 +154,7 @@ import Testing
         try await waitUntil { try await head(over, harness).lease?.state == .closed }
         try await waitUntil { try await head(asked, harness).lease?.state == .closed }
         #expect(try await head(left, harness).lease?.isHeldBack == true)
+        // The head says so before the node has noticed that it is done.
         try await waitUntil { await second.plugin.volumes.inUse() == [left.volume] }
         try await second.plugin.handOver(left.volume)
         try await waitUntil { try await head(left, harness).newest?.number == 1 }

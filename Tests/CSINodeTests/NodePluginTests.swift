@@ -40,17 +40,18 @@ final class NodeHarness: Sendable {
     /// - Parameters:
     ///   - pool: a directory for the pool; nil for one beside the others, where nothing is shared between files.
     ///   - more: names of further pools.
+    ///   - missing: those that the node is to have, and lacks.
     ///   - starting: whether it takes up what is there.
     ///   - wrapping: what the plugin gets for a pool.
     func node(
         _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64? = 4 << 30, more: [String] = [],
-        watchInterval: Duration = .seconds(3600), starting: Bool = true,
+        missing: [MissingPool] = [], watchInterval: Duration = .seconds(3600), starting: Bool = true,
         wrapping: (ImagePool) -> any VolumePool = { $0 }
     ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
         try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
         var pools: [any VolumePool] = []
-        for pool in ["default"] + more {
+        for pool in (["default"] + more).filter({ name in !missing.contains { $0.name == name } }) {
             pools.append(
                 wrapping(
                     try await ImagePool.open(
@@ -59,7 +60,8 @@ final class NodeHarness: Sendable {
         }
         let publisher = try await Publisher(stateDirectory: FilePath(directory + "\(name)/state"), logger: logger)
         let plugin = try NodePlugin(
-            node: try NodeReference(cluster: "test", node: name), catalog: catalog, pools: pools, publisher: publisher,
+            node: try NodeReference(cluster: "test", node: name), catalog: catalog, pools: pools,
+            missingPools: missing, publisher: publisher,
             version: "test", watchInterval: watchInterval, logger: logger)
         if starting { try await plugin.start() }
         return TestNode(harness: self, plugin: plugin, pods: pods)

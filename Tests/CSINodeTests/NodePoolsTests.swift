@@ -118,4 +118,56 @@ import Testing
         #expect(twice?.message.contains("'same'") == true)
         #expect(throws: PerSSDError.self) { try NodePools([]) }
     }
+
+    private static let missing = MissingPool(
+        name: "default", reason: PerSSDError(.poolMissing, "there are no drives", remedy: "add some"))
+
+    @Test func aNodeWithoutItsPoolServesAndSaysWhy() async throws {
+        let harness = try await NodeHarness()
+        let node = try await harness.node("a", missing: [Self.missing])
+        try await node.plugin.requireReady()
+        #expect(node.plugin.readinessText.contains("without the pool 'default': there are no drives (add some)"))
+        let info = try await node.plugin.nodeGetInfo(NodeGetInfoRequest(), context: node.context())
+        #expect(info.accessibleTopology?.segments == [Driver.TopologyKey.node: "a"])
+        #expect(try await harness.catalog.node(node.plugin.node)?.pools == [])
+        let missing = await node.plugin.measurements().filter { $0.name == "perssd_pool_missing" }
+        #expect(missing.map(\.values) == [["default"]] && missing.map(\.value) == [1])
+        let volume = try await harness.volume("homeless")
+        let error = await #expect(throws: PerSSDError.self) { try await node.publish(volume) }
+        #expect(error?.code == .failedPrecondition)
+        #expect(error?.description.contains("belongs to pool 'default', which this node lacks") == true)
+        #expect(error?.description.contains("there are no drives") == true)
+    }
+
+    /// What the pool holds is there again when the pool is: it must not be taken for lost meanwhile.
+    @Test func whatAMissingPoolHoldsIsNotTakenForLost() async throws {
+        let harness = try await NodeHarness()
+        let volume = try await harness.volume("waiting", parameters: ["pool": "scratch"])
+        let holder = try NodeReference(cluster: "test", node: "a")
+        _ = try await harness.catalog.updateHead(volume.volume) { [now = harness.catalog.time] head in
+            try head.opening(by: holder, expectedEpoch: nil, now: now)
+        }
+        var scratch = Self.missing
+        scratch.name = "scratch"
+        let node = try await harness.node("a", more: ["scratch"], missing: [scratch])
+        #expect(node.plugin.readinessText.hasPrefix("ready\nwithout the pool 'scratch'"))
+        await #expect(throws: PerSSDError.self) { try await node.publish(volume) }
+        try await node.unpublish(volume)
+        let head = try await harness.catalog.head(volume.volume).value
+        #expect(head.loss == nil)
+        #expect(head.lease?.holder == holder && head.lease?.state == .open)
+        // A volume of the pool that is there is lost if its copy is.
+        let other = try await harness.volume("gone")
+        _ = try await harness.catalog.updateHead(other.volume) { [now = harness.catalog.time] head in
+            try head.opening(by: holder, expectedEpoch: nil, now: now)
+        }
+        try await node.unpublish(other)
+        #expect(try await harness.catalog.head(other.volume).value.loss?.node == holder)
+    }
+
+    @Test func aMissingPoolCountsForANodesNames() throws {
+        #expect(throws: PerSSDError.self) { try NodePools([], missing: [Self.missing, Self.missing]) }
+        #expect(throws: PerSSDError.self) { try NodePools([], missing: []) }
+        #expect(throws: Never.self) { try NodePools([], missing: [Self.missing]) }
+    }
 }

@@ -9,7 +9,8 @@ import Testing
     @Test func everyCodeHasItsStatus() {
         let expected: [PerSSDError.Code: RPCStatus.Code] = [
             .invalidArgument: .invalidArgument, .notFound: .notFound, .alreadyExists: .alreadyExists,
-            .failedPrecondition: .failedPrecondition, .conflict: .aborted, .aborted: .aborted,
+            .failedPrecondition: .failedPrecondition, .poolMissing: .failedPrecondition, .conflict: .aborted,
+            .aborted: .aborted,
             .outOfRange: .outOfRange, .resourceExhausted: .resourceExhausted, .unavailable: .unavailable,
             .unauthenticated: .unavailable, .permissionDenied: .permissionDenied, .corrupt: .dataLoss,
             .unsupported: .failedPrecondition, .cancelled: .cancelled, .deadlineExceeded: .deadlineExceeded,

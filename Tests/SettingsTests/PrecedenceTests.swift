@@ -72,6 +72,14 @@ import Testing
         #expect(all.nodeID == ProcessInfo.processInfo.hostName)
         #expect(all.stateDirectory == "/var/lib/perssd")
         #expect(all.maximumVolumes == 0)
+        #expect(all.parallelTransfers == 2)
+        #expect(all.stageOutBandwidth == nil)
+        #expect(try settings(least + ["--stage-out-bandwidth", "500Mi"]).stageOutBandwidth == 500 << 20)
+        #expect(all.controlSocket == "/var/lib/perssd/control.sock")
+        #expect(try settings(least + ["--state-directory", "/s"]).controlSocket == "/s/control.sock")
+        #expect(all.flushOnTermination == .zero)
+        #expect(try settings(least + ["--flush-on-termination", "110s"]).flushOnTermination == .seconds(110))
+        #expect(all.terminationLog == "/dev/termination-log")
         #expect(all.collectionInterval == .seconds(86400))
         #expect(all.collectionGrace == .seconds(86400))
         #expect(try settings(least + ["--collection-interval", "never"]).collectionInterval == nil)
@@ -97,7 +105,9 @@ import Testing
     @Test func everySettingHasAnOptionAndCanStandInTheFile() throws {
         let example: [Setting: String] = [
             .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .targetDirectory: "/t",
-            .maximumVolumes: "110", .agentListen: "10.0.0.1:0", .agentAddress: "node:9000",
+            .maximumVolumes: "110", .parallelTransfers: "3", .stageOutBandwidth: "500Mi", .controlSocket: "/c.sock",
+            .terminationLog: "/log", .flushOnTermination: "110s", .agentListen: "10.0.0.1:0",
+            .agentAddress: "node:9000",
             .collectionInterval: "1h", .collectionGrace: "2h", .storeLocation: "s3://abc", .storeEndpoint: "http://h:1",
             .storeRegion: "r", .storeAddressing: "path",
             .storeCertificateAuthorities: "/ca", .storeCredentialsDirectory: "/cd", .storeProfile: "p",

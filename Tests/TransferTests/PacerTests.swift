@@ -33,6 +33,21 @@ import TransferTestSupport
         #expect(first + second >= .seconds(Double(2 * sent - 2 << 20) / Double(2 << 20)) * 0.9)
     }
 
+    @Test func aPacerWithinAnotherKeepsToBothRates() async throws {
+        let node = Pacer(bytesPerSecond: 1 << 20)
+        for volume in [Pacer(within: node), Pacer(bytesPerSecond: 1 << 40, within: node)] {
+            let (paced, sent) = try await timed(volume)
+            let least = Duration.seconds(Double(sent - 1 << 20) / Double(1 << 20))
+            #expect(paced >= least * 0.9, "\(paced) for \(sent) bytes")
+        }
+        // Two that send at the same time share what the outer one allows.
+        let start = ContinuousClock.now
+        async let first = timed(Pacer(within: node))
+        async let second = timed(Pacer(within: node))
+        let sent = try await first.sent + second.sent
+        #expect(.now - start >= .seconds(Double(sent - 2 << 20) / Double(1 << 20)) * 0.9)
+    }
+
     @Test func anotherRateCountsAtOnceForWhoWaits() async throws {
         let pacer = Pacer(bytesPerSecond: 1 << 10)
         async let result = timed(pacer)

@@ -1,6 +1,7 @@
 """What a node does while its thin pool fills up behind its back."""
 
 import os
+import re
 import time
 
 import grpc
@@ -16,6 +17,8 @@ class SmallPool(ThinPools):
     KIND = "small"
     GROUP = "perssd-small"
     CONFIGURATION = f"""\
+metrics:
+  listen: 127.0.0.1:9464
 pools:
   - name: default
     volumeGroup: {GROUP}
@@ -51,6 +54,13 @@ def used(cluster):
     """How full the pool is, in percent."""
     pool = f"{cluster.GROUP}/perssd"
     return float(lvm(cluster.nodes["node-a"], "lvs", "--noheadings", "-o", "data_percent", pool).text)
+
+
+def measured(cluster, what):
+    """What the plugin tells Prometheus of that, in percent."""
+    text = cluster.nodes["node-a"].run("curl", "-sS", "http://127.0.0.1:9464/metrics").text
+    value, = re.findall(rf'^perssd_pool_{what}_used_ratio{{pool="default"}} (\S+)$', text, re.M)
+    return float(value) * 100
 
 
 def condition(cluster, volume, pod):
@@ -99,6 +109,8 @@ def test_a_pool_that_somebody_fills_gives_up_what_is_clean_and_tells_of_the_rest
     message = condition(cluster, published, published.volume_id).message
     assert "short of room" in message and "% full" in message and "vgextend" in message, message
     assert "WARNING the pool 'default' is short of room" in cluster.processes["node-a"].text()
+    wait(cluster, lambda: abs(measured(cluster, "data") - used(cluster)) < 1)
+    assert 0 < measured(cluster, "metadata") < 50
 
     # The pod does not feel it, and nobody else is let in.
     path = cluster.target("node-a", published.volume_id)

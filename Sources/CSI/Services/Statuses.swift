@@ -54,7 +54,7 @@ extension RPCStatus.Code {
         case .invalidArgument: self = .invalidArgument
         case .notFound: self = .notFound
         case .alreadyExists: self = .alreadyExists
-        case .failedPrecondition: self = .failedPrecondition
+        case .failedPrecondition, .poolMissing: self = .failedPrecondition
         // To the caller, a lost race is work in progress on the same volume: it tries again later.
         case .conflict, .aborted: self = .aborted
         case .outOfRange: self = .outOfRange

@@ -57,6 +57,9 @@ public protocol VolumePool: Sendable {
     /// Lets the device go; fine where it is not attached, `failedPrecondition` where it is mounted or open.
     func detach(_ volume: String) async throws
 
+    /// How full the pool is by what was written; nil where it is no thin pool.
+    func fill() async throws -> ThinPoolFill?
+
     /// That `cut` may be called of what is frozen, so that several volumes stand still until the last of them is cut.
     ///
     /// - Throws: `failedPrecondition`, with why not, and what to do.
@@ -100,6 +103,8 @@ public protocol VolumePool: Sendable {
 extension VolumePool {
     public var cutsFreeze: Bool { false }
 
+    public func fill() async throws -> ThinPoolFill? { nil }
+
     public func requireFrozenCuts() throws {}
 
     public func prepareCut(_ volume: String) async throws {}
@@ -120,6 +125,12 @@ public struct PoolUsage: Sendable, Equatable {
     public init(totalBytes: UInt64, freeBytes: UInt64) {
         (self.totalBytes, self.freeBytes) = (totalBytes, freeBytes)
     }
+}
+
+/// How full a thin pool is, each from 0 to 1: at 1 writes fail, whatever has been promised.
+public struct ThinPoolFill: Sendable, Equatable {
+    public var data: Double
+    public var metadata: Double
 }
 
 /// A local copy as its pool knows it.

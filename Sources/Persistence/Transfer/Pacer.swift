@@ -5,6 +5,8 @@ import Synchronization
 ///
 /// What was sent is a debt that is paid off at the rate; the next object goes once there is none. So each object goes at
 /// full speed, and the one after it waits.
+///
+/// A pacer may stand within another one that is shared: what is sent then keeps to both rates.
 public final class Pacer: Sendable {
     private struct State {
         var bytesPerSecond: UInt64?
@@ -18,14 +20,20 @@ public final class Pacer: Sendable {
         }
     }
     private let state: Mutex<State>
+    private let outer: Pacer?
 
     /// Somebody who waits looks this often whether the rate has changed.
     private static let longestPause = 0.5
     /// The longest that one object keeps the next one waiting, in seconds, as far as packs can be that small.
     private static let burst = 4
 
-    /// - Parameter bytesPerSecond: nil for as many as there are.
-    public init(bytesPerSecond: UInt64? = nil) { state = Mutex(State(bytesPerSecond: bytesPerSecond)) }
+    /// - Parameters:
+    ///   - bytesPerSecond: nil for as many as there are.
+    ///   - outer: whose rate holds, too.
+    public init(bytesPerSecond: UInt64? = nil, within outer: Pacer? = nil) {
+        state = Mutex(State(bytesPerSecond: bytesPerSecond))
+        self.outer = outer
+    }
 
     public var bytesPerSecond: UInt64? {
         get { state.withLock { $0.bytesPerSecond } }
@@ -44,6 +52,7 @@ public final class Pacer: Sendable {
     /// - Throws: `CancellationError` where the task is cancelled.
     func pass(_ bytes: Int) async throws {
         while let pause = take(bytes) { try await Task.sleep(for: .seconds(min(pause, Self.longestPause))) }
+        try await outer?.pass(bytes)
     }
 
     /// - Returns: nil where they may go now; else for how many seconds not.
@@ -59,6 +68,7 @@ public final class Pacer: Sendable {
 
     /// How large packs are to be made, where they are wanted to be of `bytes`.
     func packBytes(_ bytes: Int) -> Int {
+        let bytes = outer?.packBytes(bytes) ?? bytes
         guard let rate = bytesPerSecond else { return bytes }
         return min(bytes, max(1 << 20, Int(clamping: rate) * Self.burst))
     }

@@ -174,7 +174,7 @@ import Testing
             #expect(await failure { _ = try await chooser.choose(DriveSelection()) }?.code == .invalidArgument)
             // Each of those that match carries something, and the reason is given.
             let error = await failure { _ = try await chooser.choose(DriveSelection(rotational: true)) }
-            #expect(error?.code == .failedPrecondition)
+            #expect(error?.code == .poolMissing)
             #expect(error?.message.contains("/dev/sda has partitions, such as sda1") == true)
         }
     }

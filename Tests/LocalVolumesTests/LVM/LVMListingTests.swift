@@ -18,7 +18,7 @@ import Testing
         return """
             {"lv_name":"\(name)", "lv_size":"\(type == "thin" ? 4 << 20 : 1 << 30)", "lv_tags":"\(tags)",
             "segtype":"\(type)", "pool_lv":"\(pool)", "thin_id":"\(id)", "lv_active":"active", "data_percent":"0.40",
-            "metadata_percent":"", "lv_metadata_size":"", "chunk_size":"", "lv_health_status":"", "lv_check_needed":""}
+            "metadata_percent":"\(type == "thin" ? "" : "12.50")", "lv_metadata_size":"", "chunk_size":"", "lv_health_status":"", "lv_check_needed":""}
             """
     }
 
@@ -56,6 +56,16 @@ import Testing
                 runner: runner, logger: silent)
             _ = try await pool.recover()
             try await body(pool)
+        }
+    }
+
+    @Test func howFullAThinPoolIsComesFromTheListing() async throws {
+        let runner = Self.runner()
+        try await withPool(runner) { pool in
+            _ = try await pool.shortage()
+            let before = listings(runner)
+            #expect(try await pool.fill() == ThinPoolFill(data: 0.004, metadata: 0.125))
+            #expect(listings(runner) == before)
         }
     }
 

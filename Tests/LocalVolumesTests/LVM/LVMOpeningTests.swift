@@ -76,7 +76,7 @@ import Testing
             for tool in ["lvm", "thin_check", "thin_delta", "thin_dump", "dmsetup"] {
                 let lacking = Self.runner(groups: Self.group(Self.ours), missing: tool)
                 let error = await failure { _ = try await open(scratch, lacking) }
-                #expect(error?.code == .failedPrecondition && error?.description.contains(tool) == true)
+                #expect(error?.code == .poolMissing && error?.description.contains(tool) == true)
             }
         }
     }
@@ -126,8 +126,10 @@ import Testing
         ),
         (
             "  thin-pool: Required device-mapper target(s) not detected in your kernel.\n  /dev/mapper/control: open failed",
-            .failedPrecondition, "modprobe"
+            .poolMissing, "modprobe"
         ),
+        ("  thin-pool: Required device-mapper target(s) not detected in your kernel.", .poolMissing, "dm-thin-pool"),
+        ("  Can't process LV g/perssd: thin-pool target support missing from kernel?", .poolMissing, "dm-thin-pool"),
         (
             "  Thin pool g-perssd-tpool (254:2) transaction_id is 0, while expected 18.", .failedPrecondition,
             "lvconvert --repair"

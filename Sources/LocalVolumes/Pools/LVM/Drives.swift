@@ -99,8 +99,8 @@ struct DriveChooser: Sendable {
     var sys: FilePath = "/sys"
     var swaps: FilePath = "/proc/swaps"
 
-    /// - Throws: `notFound` where a drive that is named is not there; `failedPrecondition`, with all reasons, where one that
-    ///   is named may not be used, or none may.
+    /// - Throws: `notFound` where a drive that is named is not there; `failedPrecondition` where one that is named may not be
+    ///   used; `poolMissing`, with all reasons, where none is named and none may be used, as on a machine that has none.
     func choose(_ selection: DriveSelection) async throws -> [Drive] {
         guard !selection.isEmpty else {
             throw PerSSDError(
@@ -122,7 +122,7 @@ struct DriveChooser: Sendable {
         }
         guard !chosen.isEmpty else {
             throw PerSSDError(
-                .failedPrecondition,
+                .poolMissing,
                 "of the \(all.count) drives of this machine, none can be used for the pool"
                     + (reasons.isEmpty ? ": the selection matches none" : ": " + reasons.joined(separator: "; ")),
                 remedy: "correct the selection; PerSSD takes no drive that carries anything")

@@ -11,8 +11,9 @@ extension LVMPool {
     /// `recover` comes next.
     ///
     /// - Parameter kernel: what runs here; nil to ask it.
-    /// - Throws: `failedPrecondition` where another process uses the pool, the group is not ours, a drive may not be used, or
-    ///   tools are missing; `notFound` where the group or a drive is not there.
+    /// - Throws: `failedPrecondition` where another process uses the pool, the group is not ours, or a drive may not be used;
+    ///   `notFound` where the group or a drive is not there; `poolMissing` where the machine lacks drives, tools, or a part of
+    ///   the kernel.
     public static func open(
         name: String, options: Options, lockDirectory: FilePath = "/run/lock",
         runner: any CommandRunner = SubprocessRunner(), kernel: KernelRelease? = nil, logger: Logger
@@ -32,11 +33,22 @@ extension LVMPool {
             try await tools.check()
             let builder = PoolBuilder(name: name, options: options, tools: tools, logger: logger)
             let group = try await builder.findOrMake()
-            return LVMPool(
+            let pool = LVMPool(
                 name: name, options: options, tools: tools, extentBytes: group.extentBytes,
                 kernel: kernel ?? (try? .current()), lock: lock, logger: logger)
+            try await pool.requireKernelsHelp()
+            return pool
         } catch {
             throw PerSSDError(wrapping: error, during: "could not open the pool '\(name)'")
+        }
+    }
+
+    /// - Throws: `poolMissing` where the kernel cannot have thin pools. What else is wrong with this one `recover` tells.
+    private func requireKernelsHelp() async throws {
+        do {
+            try await activatePool()
+        } catch let error as PerSSDError where error.code != .poolMissing {
+            logger.debug("the thin pool cannot be activated: \(error)")
         }
     }
 

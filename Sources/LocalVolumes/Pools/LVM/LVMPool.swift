@@ -191,6 +191,15 @@ public final class LVMPool: VolumePool {
         }
     }
 
+    public func fill() async throws -> ThinPoolFill? {
+        try books.withLock { try Self.requireRecovered($0) }
+        // Asked right after the look at what is short, so that is young enough.
+        return try await aloneAsListed { state in
+            guard let data = state.pool.dataPercent, let metadata = state.pool.metadataPercent else { return nil }
+            return ThinPoolFill(data: data / 100, metadata: metadata / 100)
+        }
+    }
+
     /// Lets bases go where the pool is short of room, or would be with `bytes` more.
     func makeRoom(_ state: ThinPoolState, for bytes: UInt64 = 0) async {
         for base in state.dispensableBases(overcommit: options.overcommit, adding: bytes) {

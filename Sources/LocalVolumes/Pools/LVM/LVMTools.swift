@@ -36,7 +36,8 @@ struct LVMTools: Sendable {
 
     /// Runs one of LVM's commands, such as `lvcreate`.
     ///
-    /// - Throws: `failedPrecondition` where something is in use or needs repair, `resourceExhausted` where the volume group
+    /// - Throws: `failedPrecondition` where something is in use or needs repair, `poolMissing` where the kernel lacks what is
+    ///   needed, `resourceExhausted` where the volume group
     ///   is full, `internal` else; the command's words are in the cause.
     @discardableResult
     func lvm(_ command: String, _ arguments: [String]) async throws -> CommandResult {
@@ -69,6 +70,12 @@ struct LVMTools: Sendable {
         }
     }
 
+    /// What LVM says where the kernel has no device-mapper, or not the kind of device that is asked for.
+    private static let kernelLacks = [
+        "/dev/mapper/control", "not found in kernel", "not detected in your kernel", "missing from kernel",
+        "unknown target type",
+    ]
+
     /// Gives the failure of a command the code and the remedy that its words call for.
     static func explained(_ error: PerSSDError) -> PerSSDError {
         guard let failure = error.commandFailure else { return error }
@@ -95,9 +102,9 @@ struct LVMTools: Sendable {
         if words.contains("nsufficient free space") || words.contains("nsufficient suitable allocatable extents") {
             return PerSSDError(.resourceExhausted, what, remedy: "give the volume group more drives", cause: failure)
         }
-        if words.contains("/dev/mapper/control") || words.contains("not found in kernel") {
+        if kernelLacks.contains(where: { words.contains($0) }) {
             return PerSSDError(
-                .failedPrecondition, what,
+                .poolMissing, what,
                 remedy: "load the kernel's modules: modprobe -a dm-mod dm-thin-pool (and dm-raid for raid1)",
                 cause: failure)
         }
@@ -114,8 +121,17 @@ struct LVMTools: Sendable {
 
     // MARK: Versions
 
-    /// - Throws: `failedPrecondition` where a tool is missing, `unsupported` where LVM is too old.
+    /// - Throws: `poolMissing` where a tool is missing, `unsupported` where LVM is too old.
     func check() async throws {
+        do {
+            try await checkTools()
+        } catch let error as PerSSDError where error.code == .failedPrecondition {
+            // Nothing else can be wrong with the question for a version.
+            throw error.during("a tool of LVM's is missing", code: .poolMissing)
+        }
+    }
+
+    private func checkTools() async throws {
         let output = try await run("lvm", ["version"], timeout: .seconds(30)).outputText
         guard let version = Self.version(output) else {
             throw PerSSDError(

@@ -72,6 +72,11 @@ collection:
 stateDirectory: {{ .Values.node.stateDirectory | quote }}
 targetDirectory: {{ .Values.node.kubeletDirectory | quote }}
 maximumVolumes: {{ int .Values.node.maximumVolumes }}
+transfers:
+  parallel: {{ int .Values.node.parallelTransfers }}
+  stageOutBandwidth: {{ .Values.node.stageOutBandwidth | quote }}
+termination:
+  flush: {{ int .Values.node.flushOnTermination }}s
 pools:
   {{- toYaml .Values.node.pools | nindent 2 }}
 {{- end }}
