@@ -272,8 +272,16 @@ import VolumeEvents
     }
 
     @Test func anAgentThatHangsHoldsUpNothing() async throws {
+        let wasLeft = Mutex(false)
         let (bench, volume) = try await opened(
-            agents: ScriptedAgents(handOver: { _, _ in try await Task.sleep(for: .seconds(3600)) }))
+            agents: ScriptedAgents(handOver: { _, _ in
+                do {
+                    try await Task.sleep(for: .seconds(20))
+                } catch {
+                    wasLeft.withLock { $0 = true }
+                    throw error
+                }
+            }))
         async let committed: Void = {
             try await Task.sleep(for: .milliseconds(250))
             try await bench.commit(volume, closing: true)
@@ -281,6 +289,9 @@ import VolumeEvents
         try await bench.unpublish(volume, timeout: .seconds(60))
         try await committed
         #expect(try await bench.head(volume).newest?.number == 1)
+        let deadline = ContinuousClock.now + .seconds(10)
+        while !wasLeft.withLock({ $0 }), .now < deadline { try await Task.sleep(for: .milliseconds(10)) }
+        #expect(wasLeft.withLock { $0 }, "the detach has waited for the agent's answer")
     }
 
     @Test func nobodyIsAskedWhereNothingIsWaitedFor() async throws {

@@ -119,13 +119,15 @@ import Testing
         #expect(try await head(volume, harness).newest?.number == 1)
     }
 
-    @Test func aDeletedVolumeIsNeverSentAndItsCopyGoes() async throws {
+    /// Nor for the next volume of its name.
+    @Test(arguments: [false, true]) func aDeletedVolumeIsNeverSentAndItsCopyGoes(isMadeAnew: Bool) async throws {
         let harness = try await NodeHarness()
         let volume = try await harness.volume("deleted", parameters: Self.delayed)
         let a = try await harness.node("a")
         try await use(volume, a)
         _ = try await harness.catalog.updateHead(volume.volume) { $0.withdrawing(from: nil) }
         try await harness.catalog.deleteVolume(volume.volume)
+        if isMadeAnew { _ = try await harness.volume("deleted", parameters: Self.delayed) }
         // As the node looks at the records of volumes in use.
         await a.plugin.recordWatch.look()
         try await waitUntil { await a.plugin.volumes.copyStates().isEmpty }

@@ -343,6 +343,8 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
         work.state.withLock { $0.failures["commit"] = PerSSDError(.unavailable, "the bucket is away") }
         work.sendGate.open()
         try? await volume.outlastStageOut(until: later)
+        // The first retry of what nobody waits for comes after two seconds.
+        try await Task.sleep(for: .seconds(3))
         #expect(await volume.isHeldBack)
         #expect(work.log.filter { $0 == "cut" }.count == 1)
         try await volume.settle(inBackground: false, until: later)
