@@ -233,7 +233,7 @@ let package = Package(
             "CSINodeTests",
             [
                 "NodeControl", "CSINode", "CSI", "CSIRules", "RPC", "Persistence", "LocalVolumes", "LinuxSystem",
-                "Errors",
+                "VolumeEvents", "Errors",
                 "TestSupport", "DeviceTestSupport", logging, systemPackage,
             ]),
         tests(

@@ -50,6 +50,10 @@ actor NodeFlush {
         }
         for id in waiting.keys where entries[id]?.outcome == .waiting { entries[id]?.outcome = .notBegun }
         isFinished = true
+        for (id, entry) in entries where !entry.outcome.isSafe {
+            let why = entry.detail ?? "its turn did not come before the deadline"
+            await found[id]?.work.tell(.notSaved(node: environment.node.node, why))
+        }
         return await report()
     }
 

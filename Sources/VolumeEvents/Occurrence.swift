@@ -18,6 +18,8 @@ public enum Occurrence: Sendable, Hashable {
     case stageOutFailed(String)
     /// No generation could be made of it under its pods, and why.
     case cutFailed(String)
+    /// The node was flushed, as before it ends, and this is not in the bucket at the end of that, and why.
+    case notSaved(node: String, String)
     /// It can be attached nowhere else until its node has committed all, or is given up.
     case waitingForNode(Waiting)
     /// Its node was silent for too long, and may not commit any more.
@@ -97,6 +99,7 @@ public enum Occurrence: Sendable, Hashable {
         case .heldBack: .heldBack
         case .stageOutFailed: .stageOutFailed
         case .cutFailed: .cutFailed
+        case .notSaved: .notSaved
         case .waitingForNode: .waitingForNode
         case .leaseRevoked: .leaseRevoked
         case .localCopyLost: .localCopyLost
@@ -117,6 +120,9 @@ public enum Occurrence: Sendable, Hashable {
         case .stageOutFailed(let error):
             "what was written is not in the bucket yet, and staging out is tried again: \(error)"
         case .cutFailed(let error): "no generation could be made of it under its pods: \(error)"
+        case .notSaved(let node, let why):
+            "node \(node) was flushed, and what was written to the volume was not in the bucket at the end of that; should the "
+                + "node end now, it goes with its drives: \(why)"
         case .waitingForNode(let waiting): waiting.text
         case .leaseRevoked(let loss, let silence):
             "node \(loss.node.node) was silent for \(silence.text) while it had the volume open, and its lease is revoked: "

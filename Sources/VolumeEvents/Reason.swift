@@ -7,6 +7,7 @@ public enum Reason: String, Sendable, CaseIterable {
     case heldBack = "HeldBack"
     case stageOutFailed = "StageOutFailed"
     case cutFailed = "CutFailed"
+    case notSaved = "NotSaved"
     case waitingForNode = "WaitingForNode"
     case leaseRevoked = "LeaseRevoked"
     case localCopyLost = "LocalCopyLost"
@@ -25,7 +26,7 @@ public enum Reason: String, Sendable, CaseIterable {
         switch self {
         case .restoring, .restored, .dataLost, .localCopyLost: .publish
         case .committed, .heldBack: .unpublish
-        case .stagingOut, .stageOutFailed, .cutFailed, .branchKept: .stageOut
+        case .stagingOut, .stageOutFailed, .cutFailed, .notSaved, .branchKept: .stageOut
         case .waitingForNode, .leaseRevoked: .detach
         }
     }
@@ -33,7 +34,7 @@ public enum Reason: String, Sendable, CaseIterable {
     /// Somebody should look at it.
     public var isWarning: Bool {
         switch self {
-        case .stageOutFailed, .cutFailed, .leaseRevoked, .localCopyLost, .dataLost, .branchKept: true
+        case .stageOutFailed, .cutFailed, .notSaved, .leaseRevoked, .localCopyLost, .dataLost, .branchKept: true
         case .restoring, .restored, .stagingOut, .committed, .heldBack, .waitingForNode: false
         }
     }
@@ -42,7 +43,7 @@ public enum Reason: String, Sendable, CaseIterable {
     public var isRepeated: Bool {
         switch self {
         case .restoring, .stagingOut, .stageOutFailed, .cutFailed, .waitingForNode: true
-        case .restored, .committed, .heldBack, .leaseRevoked, .localCopyLost, .dataLost, .branchKept: false
+        case .restored, .committed, .heldBack, .notSaved, .leaseRevoked, .localCopyLost, .dataLost, .branchKept: false
         }
     }
 

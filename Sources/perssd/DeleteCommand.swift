@@ -1,6 +1,4 @@
 import ArgumentParser
-import Blocking
-import Errors
 import Persistence
 import Settings
 
@@ -28,15 +26,10 @@ struct DeleteCommand: AsyncParsableCommand {
         let title = listing.record.title
         if !yes {
             let newest = listing.head.newest.map { "generation \($0.number)" } ?? "nothing that was staged out"
-            Output.note(
-                printable(
-                    "WARNING: \(title) (\(listing.record.volume)), with \(newest), is deleted for good. Type the volume's "
-                        + "name, \(title), to do it:"))
-            let answer = try await BlockingPool.shared.run { readLine() }
-            guard answer == title else {
-                throw PerSSDError(
-                    .failedPrecondition, "not confirmed: nothing was changed", remedy: "type the name, or give --yes")
-            }
+            try await Confirmation.require(
+                title,
+                "WARNING: \(title) (\(listing.record.volume)), with \(newest), is deleted for good. Type the volume's "
+                    + "name, \(title), to do it:")
         }
         try await catalog.deleteVolume(listing.record.volume)
         Output.line(printable("volume \(title) (\(listing.record.volume)) is deleted"))

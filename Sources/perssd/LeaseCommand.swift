@@ -1,5 +1,4 @@
 import ArgumentParser
-import Blocking
 import Errors
 import Foundation
 import Persistence
@@ -54,15 +53,10 @@ struct LeaseCommand: AsyncParsableCommand {
                     + "\(after.epoch), and \(newest)"))
     }
 
-    /// Asks for the volume's name, so that nobody revokes by a slip of the finger what he did not mean.
     private func confirm(_ state: LeaseState, _ lease: Lease) async throws {
         Output.note(printable(state.warning(lease)))
-        Output.note(printable("Type the volume's name, \(state.record.title), to revoke the lease:"))
-        let answer = try await BlockingPool.shared.run { readLine() }
-        guard answer == state.record.title else {
-            throw PerSSDError(
-                .failedPrecondition, "not confirmed: nothing was changed", remedy: "type the name, or give --yes")
-        }
+        let title = state.record.title
+        try await Confirmation.require(title, "Type the volume's name, \(title), to revoke the lease:")
     }
 
     /// Takes away the lease that was shown, and no other.

@@ -3,7 +3,9 @@ import Errors
 import Foundation
 import NodeControl
 import Persistence
+import Synchronization
 import Testing
+import VolumeEvents
 
 @testable import CSINode
 
@@ -45,7 +47,12 @@ import Testing
     /// Where the pool can't cut under a pod, nothing is saved, and the report must not say anything else.
     @Test func whatCannotBeSavedIsSaid() async throws {
         let harness = try await NodeHarness()
-        let node = try await harness.node("a")
+        let told = Mutex<[String]>([])
+        let node = try await harness.node(
+            "a",
+            events: EventSink { event in
+                if event.occurrence.reason == .notSaved { told.withLock { $0.append(event.note) } }
+            })
         let volume = try await harness.volume("stuck")
         let path = try await node.publish(volume)
         #expect(FileManager.default.createFile(atPath: path + "/data", contents: Data("kept".utf8)))
@@ -53,6 +60,8 @@ import Testing
         #expect(!report.isComplete)
         #expect(report.volumes.map(\.outcome) == [.failed])
         #expect(report.volumes.first?.detail?.contains("unpublish the volume first") == true)
+        #expect(told.withLock { $0.count } == 1)
+        #expect(told.withLock { $0.first?.contains("unpublish the volume first") } == true)
         #expect(try await harness.catalog.head(volume.volume).value.newest == nil)
         try await node.unpublish(volume)
         #expect(try await harness.catalog.head(volume.volume).value.newest?.number == 1)
@@ -63,10 +72,14 @@ import Testing
         try await Scratch.with { scratch in
             let harness = try await NodeHarness()
             let xfs = try scratch.makeFileSystem("xfs", "xfs", size: 1 << 30)
-            let node = try await harness.node("a", pool: xfs.appending("pool"))
+            let told = Mutex<[Reason]>([])
+            let node = try await harness.node(
+                "a", pool: xfs.appending("pool"),
+                events: EventSink { event in told.withLock { $0.append(event.occurrence.reason) } })
             let volume = try await harness.volume("late")
             try await node.publish(volume)
             let report = try await flush(node, within: .zero)
+            #expect(told.withLock { $0 } == [.notSaved])
             #expect(report.volumes.map(\.outcome) == [.notBegun] && !report.isComplete)
             #expect(try await harness.catalog.head(volume.volume).value.newest == nil)
             try await node.unpublish(volume)

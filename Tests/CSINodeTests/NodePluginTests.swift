@@ -9,6 +9,7 @@ import RPC
 import SystemPackage
 import TestSupport
 import Testing
+import VolumeEvents
 
 @testable import CSINode
 
@@ -46,7 +47,7 @@ final class NodeHarness: Sendable {
     func node(
         _ name: String, pool directoryOfPool: FilePath? = nil, poolSize: UInt64? = 4 << 30, more: [String] = [],
         missing: [MissingPool] = [], watchInterval: Duration = .seconds(3600), starting: Bool = true,
-        wrapping: (ImagePool) -> any VolumePool = { $0 }
+        events: EventSink = .none, wrapping: (ImagePool) -> any VolumePool = { $0 }
     ) async throws -> TestNode {
         let pods = directory + "\(name)/pods"
         try FileManager.default.createDirectory(atPath: pods, withIntermediateDirectories: true)
@@ -62,7 +63,7 @@ final class NodeHarness: Sendable {
         let plugin = try NodePlugin(
             node: try NodeReference(cluster: "test", node: name), catalog: catalog, pools: pools,
             missingPools: missing, publisher: publisher,
-            version: "test", watchInterval: watchInterval, logger: logger)
+            version: "test", watchInterval: watchInterval, events: events, logger: logger)
         if starting { try await plugin.start() }
         return TestNode(harness: self, plugin: plugin, pods: pods)
     }

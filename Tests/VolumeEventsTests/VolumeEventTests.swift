@@ -43,6 +43,7 @@ import Testing
             ),
             (.stageOutFailed("no bucket"), "is not in the bucket yet, and staging out is tried again: no bucket"),
             (.cutFailed("frozen"), "no generation could be made of it under its pods: frozen"),
+            (.notSaved(node: "node-a", "no time"), "was not in the bucket at the end of that; should the node end now"),
             (
                 .waitingForNode(
                     .init(for: "node-a", waited: .seconds(40), silence: .seconds(20), limit: .seconds(600))),
