@@ -9,6 +9,7 @@ import tempfile
 import pytest
 
 from cluster import MIB, Cluster
+from figures import pytest_terminal_summary  # noqa: F401
 from fixtures import binaries, seaweedfs, workplace, xfs_in_file  # noqa: F401
 
 def pytest_sessionstart(session):

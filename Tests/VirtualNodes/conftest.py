@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "BlackBox"))
 
+from figures import pytest_terminal_summary  # noqa: E402, F401
 from fixtures import binaries, seaweedfs, workplace  # noqa: E402, F401
 from kernel import NEWER, Kernel  # noqa: E402
 from node import Drive, VirtualNode, boot_all  # noqa: E402
