@@ -4,20 +4,23 @@ import pytest
 
 from pools import ThinPools, lvm
 
-PROGRAM_SECONDS = 120
+PROGRAM_SECONDS = 240
 
 
-def start(cluster, pool, first="true"):
-    """Starts a plugin with a pool that cannot be, beside the one that runs; returns its exit status and last words.
+def start(cluster, *pool, first="true", seconds=PROGRAM_SECONDS - 60):
+    """Starts a plugin with a pool that cannot be, beside the one that runs; returns its exit status and its words.
 
     first: a command of the shell before that, in a mount namespace that ends with the plugin.
+    seconds: after which a plugin that has not ended by itself gets SIGTERM.
     """
     node = cluster.nodes["node-a"]
+    if len(pool) == 1:
+        pool = ("--pool", *pool)
     result = node.run(
         "unshare", "--mount", "sh", "-c", f'{first} && exec "$@"', "sh",
-        cluster.binaries / "perssd-node", "--endpoint", "unix:///run/never.sock", "--store",
+        "timeout", "--preserve-status", str(seconds), cluster.binaries / "perssd-node", "--endpoint", "unix:///run/never.sock", "--store",
         *cluster.node_store_arguments, "--cluster", "test", "--node-id", "other", "--state-directory", "/run/other",
-        "--pool", pool, check=False, timeout=PROGRAM_SECONDS, environment=cluster.environment)
+        *pool, check=False, timeout=PROGRAM_SECONDS, environment=cluster.environment)
     return result.status, result.err.decode()
 
 
@@ -100,9 +103,28 @@ def test_tools_that_are_missing_or_too_old(thin_pools):
     node.run("chmod", "+x", "/run/old-lvm")
     status, words = start(thin_pools, pool, first="mount --bind /run/old-lvm /usr/sbin/lvm")
     assert status != 0 and "2.02.98" in words and "install lvm2" in words, words
-    status, words = start(thin_pools, pool, first="mount -t tmpfs tmpfs /usr/sbin")
-    assert status != 0 and "lvm" in words and "install" in words, words
+    # Without any, as on a machine that is not meant to have such a pool, the plugin does no harm, and serves what it can.
+    status, words = start(thin_pools, pool, first="mount -t tmpfs tmpfs /usr/sbin", seconds=45)
+    assert status == 0 and "does without the pool 'default'" in words and "apt-get install lvm2" in words, words
+    assert "INFO serving" in words and words.rstrip().splitlines()[-1].split()[1:3] == ["INFO", "ended"], words
     assert node.run("blkid", "-p", spare, check=False).status == 2
+
+
+def test_a_pool_that_comes_to_be_there_is_noticed(thin_pools):
+    """A drive is fitted, or wiped, while the plugin serves without the pool that wants it."""
+    node = thin_pools.nodes["node-a"]
+    drive = node.device("pool-3")
+    node.run("mkfs.ext4", "-q", drive, timeout=120)
+    node.write("/run/other.yaml", b"pools: [{name: default, volumeGroup: other, create: true, drives: {serial: pool-3}}]\n")
+    try:
+        status, words = start(
+            thin_pools, "--config", "/run/other.yaml", first=f"{{ (sleep 30; wipefs --all --quiet {drive}) & }}")
+        assert "does without the pool 'default'" in words and "carries" in words, words
+        assert status == 0 and "the pool 'default' is there: ending" in words, words
+    finally:
+        lvm(node, "vgchange", "--activate", "n", "other", check=False)
+        node.run("wipefs", "--all", "--quiet", drive, check=False)
+        lvm(node, "pvremove", "--force", "--force", "--yes", drive, check=False)
 
 
 def test_tags_that_make_no_sense_cost_one_volume_and_not_the_pool(thin_pools):
