@@ -25,7 +25,7 @@ struct Detach {
     var cluster: String
     var catalog: Catalog
     /// Where users of the volume hear of it.
-    var events = EventSink.none
+    var events: EventSink
     var agents: any NodeAgents
     var logger: Logger
 
@@ -211,8 +211,8 @@ extension ControllerPlugin {
     /// - Throws: `aborted` while it is not committed. A node that is silent loses the lease as in any detach.
     func settleHeldBack(_ id: VolumeID, until deadline: ContinuousClock.Instant?) async throws {
         let detach = Detach(
-            purpose: .handOver, volume: id, node: nil, cluster: cluster, catalog: catalog, agents: agents,
-            logger: logger)
+            purpose: .handOver, volume: id, node: nil, cluster: cluster, catalog: catalog, events: events,
+            agents: agents, logger: logger)
         try await detach.run(until: deadline)
     }
 

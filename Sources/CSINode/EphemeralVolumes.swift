@@ -37,10 +37,10 @@ actor EphemeralVolumes {
         }
     }
 
-    /// Whether the node has such a volume.
-    /// How many pods have.
+    /// How many there are.
     var count: Int { volumes.count }
 
+    /// Whether the node has such a volume.
     func has(_ id: EphemeralID) -> Bool { volumes[id] != nil }
 
     /// Makes the volume and publishes it, or publishes it once more.

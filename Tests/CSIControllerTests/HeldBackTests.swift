@@ -130,6 +130,7 @@ import Testing
         let head = try await bench.head(volume)
         #expect(head.loss?.node.node == "a" && head.loss?.newestGeneration == 1)
         #expect(bench.log.messages(.error).contains { $0.contains("its lease is revoked") })
+        #expect(bench.told.all.map(\.occurrence.reason).contains(.leaseRevoked))
     }
 
     @Test func aDeletionNeedsNoCommitAndTellsTheNode() async throws {
