@@ -24,10 +24,13 @@ public enum Driver {
         public static let workflowPrefix = "workflow.csi.perssd.io/"
     }
 
+    /// What the keys begin with that Kubernetes' own parts add, or read.
+    public static let reservedPrefix = "csi.storage.k8s.io/"
+
     /// Keys that kubelet adds to the volume's context with the CSIDriver's `podInfoOnMount`.
     public enum PodInfoKey {
         /// What all of them begin with.
-        public static let prefix = "csi.storage.k8s.io/"
+        public static let prefix = reservedPrefix
         public static let name = prefix + "pod.name"
         public static let namespace = prefix + "pod.namespace"
         public static let uid = prefix + "pod.uid"

@@ -11,7 +11,10 @@ extension ControllerPlugin {
     ) async throws -> GetCapacityResponse {
         if !request.volumeCapabilities.isEmpty { try CapabilityRules.wellFormed(request.volumeCapabilities) }
         try RequestChecks.map(request.parameters, "parameters")
-        let parameters = try Self.parse(request.parameters).parameters
+        // external-provisioner hands on a class's parameters as they stand here. Only for CreateVolume it takes those out that are
+        // for itself, such as the file system's name.
+        let forTheDriver = request.parameters.filter { !$0.key.hasPrefix(Driver.reservedPrefix) }
+        let parameters = try Self.parse(forTheDriver).parameters
         do {
             try CapabilityRules.supported(request.volumeCapabilities)
         } catch let error as PerSSDError where error.code == .invalidArgument {

@@ -79,6 +79,20 @@ import Testing
         #expect(store.calls.map(\.path) == ["nodes/c/a.json"])
     }
 
+    /// external-provisioner takes out what is for itself for CreateVolume, and not here.
+    @Test func whatAClassTellsTheProvisionerIsNoParameter() async throws {
+        let bench = Bench()
+        try await bench.register("a", total: 100 << 30, free: 10 << 30, evictable: 0)
+        let answer = try await bench.controller.getCapacity(
+            GetCapacityRequest(
+                parameters: [
+                    "csi.storage.k8s.io/fstype": "ext4", "csi.storage.k8s.io/provisioner-secret-name": "key",
+                    "stageOut": "background",
+                ],
+                accessibleTopology: Topology(segments: [node: "a"])))
+        #expect(answer.availableCapacity == 10 << 30)
+    }
+
     @Test func argumentsAreChecked() async throws {
         let bench = try await Bench.withNodes()
         await expectStatus(.invalidArgument, "unknown StorageClass parameter") {
