@@ -59,6 +59,8 @@ int clinux_loop_get_status(int device, struct clinux_loop_status *status) {
     status->offset = info.lo_offset;
     status->size_limit = info.lo_sizelimit;
     status->flags = info.lo_flags;
+    memcpy(status->name, info.lo_file_name, sizeof status->name);
+    status->name[sizeof status->name - 1] = 0;
     return 0;
 }
 

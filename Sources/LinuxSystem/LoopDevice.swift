@@ -13,7 +13,12 @@ public struct LoopDevice: Sendable, Equatable {
     public var backingDevice: UInt64
     public var backingInode: UInt64
     /// As the kernel names it: without the " (deleted)" of a file that is gone, and cut where it is very long.
+    ///
+    /// It begins at the mount through which the file was opened. Where that was in a container that has ended, it lacks the path
+    /// to that mount: "/pool/image" in place of "/var/lib/perssd/pool/image".
     public var backingPath: FilePath
+    /// As whoever attached it named it; cut at 63 bytes, and never changed.
+    public var givenName: String
     public var isBackingDeleted: Bool
     public var isReadOnly: Bool
     public var isDirect: Bool
@@ -52,10 +57,14 @@ public struct LoopDevice: Sendable, Equatable {
         if isDeleted { name.removeLast(deleted.count) }
         return LoopDevice(
             number: number, backingDevice: status.backing_device, backingInode: status.backing_inode,
-            backingPath: FilePath(name), isBackingDeleted: isDeleted,
+            backingPath: FilePath(name), givenName: Self.givenName(status), isBackingDeleted: isDeleted,
             isReadOnly: status.flags & CLINUX_LOOP_READ_ONLY.rawValue != 0,
             isDirect: status.flags & CLINUX_LOOP_DIRECT_IO.rawValue != 0,
             isWhole: status.offset == 0 && status.size_limit == 0)
+    }
+
+    private static func givenName(_ status: clinux_loop_status) -> String {
+        withUnsafeBytes(of: status.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 
     /// What sysfs says lies behind it, which is known without opening the device.
@@ -177,9 +186,10 @@ public struct LoopDevice: Sendable, Equatable {
         throw inUse("it is open")
     }
 
+    /// By the file and not by its name, which changes when a container ends that the file was opened in.
     private func stillAttached() throws -> Bool {
-        guard let name = try Self.backingName(number) else { return false }
-        return name == backingPath.string || name == backingPath.string + " (deleted)"
+        guard let now = try Self.attached(number) else { return false }
+        return now.backingInode == backingInode && now.backingDevice == backingDevice
     }
 
     private func inUse(_ reason: String) -> PerSSDError {

@@ -104,7 +104,7 @@ public final class Scratch: Sendable {
                 _ = try? MountedFileSystem.thaw(entry.mountPoint)
                 try? Mount.unmount(entry.mountPoint)
             }
-            for loop in try LoopDevice.all() where loop.backingPath.string.hasPrefix(below) { try? loop.detach() }
+            for loop in try LoopDevice.all() where isBelow(loop, below) { try? loop.detach() }
             if try left(below) == 0 { break }
             usleep(50_000)
         }
@@ -114,8 +114,13 @@ public final class Scratch: Sendable {
         try FileManager.default.removeItem(atPath: path.string)
     }
 
+    /// Also one that a mount namespace has attached that is gone, whose file the kernel names differently.
+    private static func isBelow(_ loop: LoopDevice, _ below: String) -> Bool {
+        loop.backingPath.string.hasPrefix(below) || loop.givenName.hasPrefix(below)
+    }
+
     private static func left(_ below: String) throws -> Int {
         try MountTable.current().entries.filter { $0.mountPoint.string.hasPrefix(below) }.count
-            + LoopDevice.all().filter { $0.backingPath.string.hasPrefix(below) }.count
+            + LoopDevice.all().filter { isBelow($0, below) }.count
     }
 }

@@ -30,6 +30,45 @@ import Testing
         }
     }
 
+    /// As in a container: the pool's directory is mounted there, and that mount goes with it. The kernel then names what lies
+    /// behind the device by the path below that mount alone.
+    @Test func adoptsWhatAMountNamespaceThatIsGoneHasAttached() async throws {
+        try await Scratch.with { scratch in
+            let directory = scratch.appending("state/pool")
+            try DurableFile.makeDirectory(scratch.appending("state"))
+            do {
+                let pool = try await openPool(directory).pool
+                for volume in ["v", "gone"] { _ = try await pool.create(newRecord(volume)) }
+            }
+            let state = directory.removingLastComponent().string
+            for volume in ["v", "gone"] {
+                try scratch.run(
+                    "unshare",
+                    [
+                        "--mount", "sh", "-ec",
+                        "mount --bind \(state) \(state); losetup --find \(directory)/volumes/\(volume)/image",
+                    ])
+            }
+            let image = try #require(try FileStatus.of(directory.appending("volumes/v/image")))
+            let removed = try #require(try FileStatus.of(directory.appending("volumes/gone/image")))
+            let attached = try LoopDevice.all().filter { $0.backingDevice == image.device }
+            let device = try #require(attached.first { $0.backingInode == image.inode })
+            #expect(attached.contains { $0.backingInode == removed.inode })
+            #expect(device.backingPath == "/pool/volumes/v/image")
+            try DurableFile.removeIfThere(directory.appending("volumes/gone/image"))
+            try DurableFile.removeIfThere(directory.appending("volumes/gone/record.json"))
+            try FileManager.default.removeItem(atPath: directory.appending("volumes/gone").string)
+
+            let (pool, copies) = try await openPool(directory)
+            #expect(copies.map(\.device) == [device.path])
+            #expect(try await pool.attach("v") == device.path)
+            let left = try LoopDevice.all().filter { $0.backingDevice == image.device }.map(\.backingInode)
+            #expect(left.filter { [image.inode, removed.inode].contains($0) } == [image.inode])
+            try await pool.remove("v")
+            #expect(try LoopDevice.attached(device.number) == nil)
+        }
+    }
+
     @Test func clearsWhatStepsLeftHalfDone() async throws {
         try await Scratch.with { scratch in
             let directory = scratch.appending("pool")

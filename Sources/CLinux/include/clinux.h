@@ -39,6 +39,8 @@ struct clinux_loop_status {
     uint64_t offset;
     uint64_t size_limit;
     uint32_t flags;
+    /* As given to clinux_loop_configure, or by losetup(8). */
+    char name[64];
 };
 
 /* The number of a free device, which the kernel adds where all are taken. */

@@ -39,6 +39,20 @@ struct ImageDirectory: Sendable {
         folder(volume).appending("base-\(generation)")
     }
 
+    /// Every file of the copies, by its inode: those that are complete, and those half made or half removed.
+    func filesByInode() throws -> [UInt64: FilePath] {
+        var files: [UInt64: FilePath] = [:]
+        for parent in [trash, unfinished, volumes] {
+            for folder in try DurableFile.names(in: parent).map({ parent.appending($0) })
+            where try FileStatus.of(folder, followingLinks: false)?.kind == .directory {
+                for path in try DurableFile.names(in: folder).map({ folder.appending($0) }) {
+                    if let status = try FileStatus.of(path, followingLinks: false) { files[status.inode] = path }
+                }
+            }
+        }
+        return files
+    }
+
     // MARK: Copies
 
     /// - Throws: `alreadyExists` where the volume has a folder.

@@ -94,11 +94,12 @@ struct ImageRecovery {
     private mutating func sortDevices() throws {
         guard let rootDevice = try FileStatus.of(directory.root)?.device else { return }
         let bound = DeviceBindings(in: try MountTable.current())
-        for loop in try LoopDevice.all()
-        where loop.backingDevice == rootDevice && loop.backingPath.starts(with: directory.root) {
-            if let volume = try copy(behind: loop), devices[volume] == nil {
+        let files = try directory.filesByInode()
+        for loop in try LoopDevice.all() where loop.backingDevice == rootDevice {
+            guard let file = file(behind: loop, among: files) else { continue }
+            if let volume = copy(behind: loop, file), devices[volume] == nil {
                 try adopt(loop, for: volume, isBound: !bound.places(of: loop.path).isEmpty)
-            } else if !isDamaged(loop) {
+            } else if !isDamaged(file) {
                 do {
                     try bound.refuse(loop.path)
                     try loop.detach()
@@ -117,18 +118,25 @@ struct ImageRecovery {
         devices[volume] = loop
     }
 
-    /// The copy whose image, all of it, is behind the device.
-    private func copy(behind loop: LoopDevice) throws -> String? {
-        guard !loop.isBackingDeleted, loop.isWhole, !loop.isReadOnly else { return nil }
-        for volume in records.keys where directory.image(volume) == loop.backingPath {
-            let status = try FileStatus.of(directory.image(volume), followingLinks: false)
-            if status?.inode == loop.backingInode { return volume }
-        }
-        return nil
+    /// The pool's file that the device is before; nil where it is none of the pool's.
+    ///
+    /// The inode says which it is. The path does not, where the plugin runs in a container: that of a device which an earlier
+    /// one attached begins at a mount that went with it. For a file that is removed there is the name that it was attached by.
+    private func file(behind loop: LoopDevice, among files: [UInt64: FilePath]) -> FilePath? {
+        if !loop.isBackingDeleted, let file = files[loop.backingInode] { return file }
+        if loop.backingPath.starts(with: directory.root) { return loop.backingPath }
+        let isOurs = loop.isBackingDeleted && loop.givenName.hasPrefix(directory.root.string + "/")
+        return isOurs ? FilePath(loop.givenName) : nil
     }
 
-    private func isDamaged(_ loop: LoopDevice) -> Bool {
-        damaged.keys.contains { loop.backingPath.starts(with: directory.folder($0)) }
+    /// The copy whose image, all of it, is behind the device.
+    private func copy(behind loop: LoopDevice, _ file: FilePath) -> String? {
+        guard !loop.isBackingDeleted, loop.isWhole, !loop.isReadOnly else { return nil }
+        return records.keys.first { directory.image($0) == file }
+    }
+
+    private func isDamaged(_ file: FilePath) -> Bool {
+        damaged.keys.contains { file.starts(with: directory.folder($0)) }
     }
 
     /// Removes the half made and half removed copies in `parent`.
