@@ -89,6 +89,7 @@ struct PerssdNode: AsyncParsableCommand {
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
             version: version, maximumVolumes: settings.maximumVolumes,
             concurrentTransfers: settings.parallelTransfers, stageOutBandwidth: settings.stageOutBandwidth,
+            registrationSocket: settings.registrationSocket.map { FilePath($0) },
             events: process.events.sink, logger: process.logger)
         return (plugin, missing)
     }
