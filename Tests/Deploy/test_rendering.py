@@ -155,8 +155,8 @@ def test_the_registrar_is_started_anew_where_its_socket_is_gone(variant):
     assert probe["httpGet"]["port"] not in ports
     # It asks itself, within its own time-out.
     assert probe["timeoutSeconds"] > int(flags(registrar)["timeout"].removesuffix("s"))
-    # Within half a minute, and not before it has given up waiting for the plugin's socket.
-    assert probe["periodSeconds"] * probe["failureThreshold"] <= 30
+    # Soon, and not before it has given up waiting for the plugin's socket.
+    assert probe["periodSeconds"] * probe["failureThreshold"] <= 15
     assert probe["initialDelaySeconds"] + probe["periodSeconds"] * (probe["failureThreshold"] - 1) > 30
     # The plugin knows its socket, in the same directory of the node.
     directory, _, name = flags(plugin)["registration-socket"].rpartition("/")
