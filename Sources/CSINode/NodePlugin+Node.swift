@@ -11,11 +11,11 @@ extension NodePlugin: NodeService {
     private static let pathLimit = 4095
 
     public func nodeGetInfo(_ request: NodeGetInfoRequest, context: RPCContext) async throws -> NodeGetInfoResponse {
-        var segments = [Driver.TopologyKey.node: node.node]
-        for pool in pools.all { segments[Driver.TopologyKey.pool(pool.name)] = Driver.TopologyKey.poolValue }
+        let info = registration.info
+        await registration.told()
         return NodeGetInfoResponse(
-            nodeID: node.node, maxVolumesPerNode: Int64(maximumVolumes),
-            accessibleTopology: Topology(segments: segments))
+            nodeID: info.nodeID, maxVolumesPerNode: Int64(info.maximumVolumes),
+            accessibleTopology: Topology(segments: info.topology))
     }
 
     public func nodeGetCapabilities(

@@ -6,6 +6,7 @@ import LocalVolumes
 import Logging
 import Persistence
 import RPC
+import SystemPackage
 import VolumeEvents
 
 /// The node plugin: what kubelet calls on the node where a volume's pod runs.
@@ -28,6 +29,7 @@ public final class NodePlugin: Sendable {
     let recordWatch: RecordWatch
     let groupCuts: GroupCuts
     let concurrentTransfers: Int
+    let registration: Registration
 
     /// - Parameters:
     ///   - pools: each with a name of its own.
@@ -40,6 +42,7 @@ public final class NodePlugin: Sendable {
     ///   - reportInterval: how often this node's record is written, at the least.
     ///   - watchInterval: how often is looked whether the pools have room for what is written.
     ///   - recordInterval: how often the records of volumes in use are read again.
+    ///   - registrationSocket: kubelet's registrar's, in kubelet's directory for it; nil where nobody knows.
     ///   - events: where users of volumes hear of them.
     /// - Throws: `invalidArgument` for no pool, or two of one name.
     public init(
@@ -47,7 +50,8 @@ public final class NodePlugin: Sendable {
         publisher: Publisher, version: String,
         maximumVolumes: Int = 0, concurrentTransfers: Int = 2, stageOutBandwidth: UInt64? = nil,
         reportInterval: Duration = .seconds(30), watchInterval: Duration = .seconds(10),
-        recordInterval: Duration = .seconds(60), events: EventSink = .none, logger: Logger
+        recordInterval: Duration = .seconds(60), registrationSocket: FilePath? = nil, events: EventSink = .none,
+        logger: Logger
     ) throws {
         let pools = try NodePools(pools, missing: missingPools)
         self.node = node
@@ -58,6 +62,11 @@ public final class NodePlugin: Sendable {
         self.maximumVolumes = maximumVolumes
         self.concurrentTransfers = concurrentTransfers
         self.logger = logger
+        var topology = [Driver.TopologyKey.node: node.node]
+        for pool in pools.all { topology[Driver.TopologyKey.pool(pool.name)] = Driver.TopologyKey.poolValue }
+        registration = Registration(
+            info: Registration.Info(nodeID: node.node, maximumVolumes: maximumVolumes, topology: topology),
+            file: publisher.stateDirectory.appending("registration.json"), socket: registrationSocket, logger: logger)
         let reporter = NodeReporter(node: node, catalog: catalog, interval: reportInterval, logger: logger)
         self.reporter = reporter
         health = PluginHealth {
@@ -99,13 +108,14 @@ public final class NodePlugin: Sendable {
         try await reporter.report(try await volumes.poolReports())
     }
 
-    /// Keeps this node's record fresh, and its pools from filling up, until the task is cancelled.
+    /// Keeps this node's record fresh, its pools from filling up, and kubelet informed, until the task is cancelled.
     public func run() async {
         async let watching: Void = poolWatch.run()
         async let checkpointing: Void = checkpoints.run()
         async let rereading: Void = recordWatch.run()
+        async let registering: Void = registration.run()
         await reporter.run { [volumes] in try await volumes.poolReports() }
-        _ = await (watching, checkpointing, rereading)
+        _ = await (watching, checkpointing, rereading, registering)
     }
 
     /// Does what a snapshot's record asks of this node: cuts the volume and commits that. Returns when the cut is made; the

@@ -22,13 +22,21 @@ public func openExistingStore(_ settings: StoreSettings) async throws -> any Obj
     return store
 }
 
-/// Opens a store for writing, and proves that what is promised to others can be kept: that it honours conditional
-/// writes, and is PerSSD's, in a format that is known here.
+/// Opens a store for writing, and proves it.
 ///
-/// - Throws: as `openExistingStore`; `failedPrecondition`, with the reason and the cure, where it does not honour them.
+/// - Throws: as `openStore` and `proveStore`.
 public func openProvenStore(_ settings: StoreSettings) async throws -> MeteredStore {
-    let store = MeteredStore(try await openExistingStore(settings))
+    let store = MeteredStore(try await openStore(settings))
+    try await proveStore(store)
+    return store
+}
+
+/// Proves that what is promised to others can be kept with a store: that it can be used at all, honours conditional writes, and is
+/// PerSSD's, in a format that is known here.
+///
+/// - Throws: what the store's check throws; `failedPrecondition`, with the reason and the cure, where it does not honour them.
+public func proveStore(_ store: any ObjectStore) async throws {
+    try await store.check()
     try await verifyConditionalWrites(on: store)
     _ = try await StoreIdentity.establish(in: store)
-    return store
 }

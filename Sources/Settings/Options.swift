@@ -174,6 +174,13 @@ public struct ServiceOptions: ParsableArguments, Sendable {
 
     @Option(
         help: ArgumentHelp(
+            "The socket of kubelet's registrar, which is removed where kubelet has to hear of other pools.",
+            discussion: "Only perssd-node uses it. Environment: PERSSD_REGISTRATION_SOCKET.", valueName: "file"),
+        completion: .file())
+    var registrationSocket: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Where the node's agent listens for the controller: host:port (default: the machine's address, a free port).",
             discussion: "Only perssd-node uses it. Environment: PERSSD_AGENT_LISTEN.", valueName: "address"))
     var agentListen: String?
@@ -234,7 +241,7 @@ public struct ServiceOptions: ParsableArguments, Sendable {
             .endpoint: endpoint, .nodeID: nodeID, .cluster: cluster, .stateDirectory: stateDirectory,
             .targetDirectory: targetDirectory, .maximumVolumes: maximumVolumes, .parallelTransfers: parallelTransfers,
             .stageOutBandwidth: stageOutBandwidth, .controlSocket: controlSocket, .terminationLog: terminationLog,
-            .flushOnTermination: flushOnTermination, .agentListen: agentListen,
+            .flushOnTermination: flushOnTermination, .registrationSocket: registrationSocket, .agentListen: agentListen,
             .agentAddress: agentAddress, .collectionInterval: collectionInterval,
             .collectionGrace: collectionGrace, .metricsListen: metricsListen, .logLevel: logLevel,
             .logFormat: logFormat,

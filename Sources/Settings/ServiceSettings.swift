@@ -26,6 +26,8 @@ public struct ServiceSettings: Sendable {
     public var flushOnTermination: Duration
     /// Which file gets what such a flush did and did not save; an absolute path.
     public var terminationLog: String
+    /// The socket of the node's registrar, in kubelet's directory of plugins; nil where it is not known. An absolute path.
+    public var registrationSocket: String?
     /// Where a node's agent listens; nil for a free port of the machine's own address.
     public var agentListen: RPCAddress?
     /// Where the controller reaches it, where that is not where it listens.
@@ -79,6 +81,7 @@ public struct ServiceSettings: Sendable {
         controlSocket = try values[.controlSocket]?.absolutePath() ?? stateDirectory + "/control.sock"
         flushOnTermination = try values[.flushOnTermination].map { try Self.flushTime($0) } ?? .zero
         terminationLog = try values[.terminationLog]?.absolutePath() ?? Self.defaultTerminationLog
+        registrationSocket = try values[.registrationSocket]?.absolutePath()
         agentListen = try values[.agentListen].map { try Self.port($0) }
         agentAddress = try values[.agentAddress].map { try Self.port($0) }
         collectionInterval =

@@ -13,6 +13,7 @@ public enum Setting: String, CaseIterable, Sendable {
     case stageOutBandwidth
     case controlSocket
     case terminationLog
+    case registrationSocket
     case flushOnTermination
     case agentListen
     case agentAddress
@@ -47,6 +48,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .stageOutBandwidth: "transfers.stageOutBandwidth"
         case .controlSocket: "controlSocket"
         case .terminationLog: "termination.log"
+        case .registrationSocket: "registrationSocket"
         case .flushOnTermination: "termination.flush"
         case .agentListen: "agent.listen"
         case .agentAddress: "agent.address"
@@ -83,6 +85,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .stageOutBandwidth: "--stage-out-bandwidth"
         case .controlSocket: "--control-socket"
         case .terminationLog: "--termination-log"
+        case .registrationSocket: "--registration-socket"
         case .flushOnTermination: "--flush-on-termination"
         case .agentListen: "--agent-listen"
         case .agentAddress: "--agent-address"
@@ -120,6 +123,7 @@ public enum Setting: String, CaseIterable, Sendable {
         case .stageOutBandwidth: ["PERSSD_STAGE_OUT_BANDWIDTH"]
         case .controlSocket: ["PERSSD_CONTROL_SOCKET"]
         case .terminationLog: ["PERSSD_TERMINATION_LOG"]
+        case .registrationSocket: ["PERSSD_REGISTRATION_SOCKET"]
         case .flushOnTermination: ["PERSSD_FLUSH_ON_TERMINATION"]
         case .agentListen: ["PERSSD_AGENT_LISTEN"]
         case .agentAddress: ["PERSSD_AGENT_ADDRESS"]

@@ -26,7 +26,6 @@ struct PerssdController: AsyncParsableCommand {
         let plugin = try ControllerPlugin(
             catalog: catalog, cluster: process.settings.cluster, version: version, agents: agents,
             events: process.events.sink, logger: process.logger)
-        try await presence.start()
         let collection = process.settings.collectionInterval.map {
             PeriodicCollection(
                 catalog: catalog, interval: $0, grace: process.settings.collectionGrace, logger: process.logger)
@@ -36,9 +35,10 @@ struct PerssdController: AsyncParsableCommand {
             + (collection.map { collection in [BackgroundService { await collection.run() }] } ?? [])
         let service = RPCService(
             plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
-            on: process.settings.endpoint, logger: process.logger)
+            on: process.settings.endpoint, of: process)
         try await process.run(
-            background + [service],
+            background.map { process.onceStarted($0) } + [service],
+            start: { try await presence.start() },
             readiness: {
                 try await plugin.requireReady()
                 return "ready"

@@ -35,27 +35,30 @@ struct PerssdNode: AsyncParsableCommand {
                 cutGroup: { try await plugin.cutGroup($0, of: $1, $2, until: $3) }))
         let control = try ControlServer(
             at: .unix(path: settings.controlSocket), logger: process.logger, flush: { await plugin.flush(until: $0) })
-        try await plugin.start(agent: try await agent.start(published: settings.agentAddress))
-        do {
-            try await control.start()
-        } catch {
-            throw PerSSDError(wrapping: error, during: "cannot serve control calls (--control-socket)")
-        }
         try await process.run(
             [
-                BackgroundService { await plugin.run() },
+                process.onceStarted(BackgroundService { await plugin.run() }),
                 BackgroundService { await agent.run(gracePeriod: RPCService.gracePeriod) },
                 BackgroundService { await control.run(gracePeriod: RPCService.gracePeriod) },
                 RPCService(
                     plugin.methods(observer: CallLog(logger: process.logger, store: process.store)),
-                    on: process.settings.endpoint, logger: process.logger),
-                PoolSearch(for: missing, settings: settings.pools, logger: process.logger),
+                    on: process.settings.endpoint, of: process),
+                process.onceStarted(PoolSearch(for: missing, settings: settings.pools, logger: process.logger)),
                 // The first to end: pods are unpublished while it works.
-                TerminationFlush(
-                    plugin: plugin, limit: settings.flushOnTermination, file: settings.terminationLog,
-                    logger: process.logger),
+                process.onceStarted(
+                    TerminationFlush(
+                        plugin: plugin, limit: settings.flushOnTermination, file: settings.terminationLog,
+                        logger: process.logger)),
             ],
             lastWork: settings.flushOnTermination,
+            start: {
+                try await plugin.start(agent: try await agent.start(published: settings.agentAddress))
+                do {
+                    try await control.start()
+                } catch {
+                    throw PerSSDError(wrapping: error, during: "cannot serve control calls (--control-socket)")
+                }
+            },
             readiness: {
                 try await plugin.requireReady()
                 return plugin.readinessText
@@ -86,6 +89,7 @@ struct PerssdNode: AsyncParsableCommand {
                 allowedRoot: settings.targetDirectory.map { FilePath($0) }, logger: process.logger),
             version: version, maximumVolumes: settings.maximumVolumes,
             concurrentTransfers: settings.parallelTransfers, stageOutBandwidth: settings.stageOutBandwidth,
+            registrationSocket: settings.registrationSocket.map { FilePath($0) },
             events: process.events.sink, logger: process.logger)
         return (plugin, missing)
     }

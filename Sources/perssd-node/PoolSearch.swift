@@ -35,8 +35,7 @@ struct PoolSearch: Service {
                 }
                 logger.notice(
                     """
-                    the pool '\(pool.name)' is there: ending, to be started again with it. Kubernetes learns of a node's \
-                    pools when the driver is registered anew: delete this pod, if its node gets no label for the pool
+                    the pool '\(pool.name)' is there: ending, to be started again with it
                     """)
                 return
             }

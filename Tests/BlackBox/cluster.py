@@ -55,8 +55,7 @@ def mounts_below(directory):
 class Plugin:
     """A plugin with a client of its services, wherever its process runs."""
 
-    def connect(self, address, name, seconds=60):
-        """Waits until the process that has just been started is ready."""
+    def open(self, address):
         # A new connection each time: one that failed before is not to be waited for.
         self.channel = grpc.insecure_channel(address, options=[
             ("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100),
@@ -66,17 +65,23 @@ class Plugin:
         self.groups = csi_grpc.GroupControllerStub(self.channel)
         self.node = csi_grpc.NodeStub(self.channel)
         self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
+
+    def connect(self, address, name, seconds=60):
+        """Waits until the process that has just been started has taken up its work."""
+        self.open(address)
         deadline = time.monotonic() + seconds
         while True:
             if self.has_ended():
                 raise RuntimeError(f"{name} ended: {self.text()[-3000:]}")
             try:
-                self.identity.Probe(csi.ProbeRequest(), timeout=5)
-                return
+                if self.identity.Probe(csi.ProbeRequest(), timeout=5).ready.value:
+                    return
+                reason = "it is starting"
             except grpc.RpcError as error:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{name} is not ready: {error.details()}\n{self.text()[-3000:]}")
-                time.sleep(0.05)
+                reason = error.details()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{name} is not ready: {reason}\n{self.text()[-3000:]}")
+            time.sleep(0.05)
 
 
 class Process(Plugin):

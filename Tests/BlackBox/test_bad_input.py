@@ -351,8 +351,8 @@ def test_processes_that_cannot_start_say_why(binaries, seaweedfs, tmp_path):
         binaries, ["--store", "s3://no-such-bucket/p", "--store-endpoint", seaweedfs.endpoint], seaweedfs.environment)
     assert "no-such-bucket" in text
     text = start_fails(
-        binaries, ["--store", f"s3://{bucket}/p", "--store-endpoint", "http://127.0.0.1:1"], seaweedfs.environment)
-    assert "127.0.0.1" in text
+        binaries, ["--store", f"s3://{bucket}/p", "--store-endpoint", "ftp://127.0.0.1"], seaweedfs.environment)
+    assert "ftp://127.0.0.1" in text
     config = tmp_path / "config.yaml"
     config.write_text("store:\n  locaton: file:///tmp\n")
     text = start_fails(binaries, ["--config", str(config)])

@@ -1,8 +1,8 @@
 """A node that lacks what its pool is made of says so, serves what it can, and is not started anew for ever."""
 
-import os
 import pathlib
 import re
+import socket
 import tempfile
 import time
 import urllib.error
@@ -36,13 +36,13 @@ def cluster(binaries, workplace, tmp_path):
         yield cluster
 
 
-def start_without_drives(cluster, more=""):
+def start_without_drives(cluster, more="", arguments=()):
     (cluster.directory / "node-a" / "pods").mkdir(parents=True)
     settings = cluster.directory / "node-a" / "perssd.yaml"
     settings.write_text(WITHOUT_DRIVES + more)
     return cluster._start("node-a", "perssd-node", [
         "--node-id", "node-a", "--config", str(settings), "--metrics-listen", "127.0.0.1:0",
-        "--state-directory", str(cluster.directory / "node-a" / "state")])
+        "--state-directory", str(cluster.directory / "node-a" / "state"), *arguments])
 
 
 def asked(node, path):
@@ -111,6 +111,50 @@ def test_the_other_pools_of_a_node_work_beside_one_that_is_missing(cluster):
     path = cluster.publish(volume, "node-a")
     assert (path / "data").read_text() == "kept"
     cluster.unpublish(volume, "node-a")
+
+
+def test_kubelet_hears_of_a_pool_that_was_missing_before(cluster):
+    """The registrar lives on, so that kubelet would not ask again: its socket goes, and with the next one kubelet asks."""
+    path = cluster.directory / "csi.perssd.io-reg.sock"
+    arguments = ["--registration-socket", str(path)]
+
+    def notices(node):
+        return node.text().count("kubelet was told of other pools than this node has now")
+
+    def register():
+        registrar = socket.socket(socket.AF_UNIX)
+        registrar.bind(str(path))
+        registrar.listen()
+        return registrar
+
+    with register():
+        scratch = f"  - name: scratch\n    directory: {cluster.directory}/node-a/pool\n    size: 1GiB\n"
+        node = start_without_drives(cluster, scratch, arguments)
+        assert set(topology(node)) == {"topology.csi.perssd.io/node", "pool.csi.perssd.io/scratch"}
+        assert node.stop() == 0
+        # The next process finds the pool.
+        settings = cluster.directory / "node-a" / "perssd.yaml"
+        settings.write_text(
+            f"pools:\n  - name: default\n    directory: {cluster.directory}/node-a/default\n    size: 1GiB\n" + scratch)
+        node = cluster.restart("node-a")
+        # The registrar of a new pod comes to it by itself.
+        time.sleep(10)
+        assert path.exists() and notices(node) == 0
+        deadline = time.monotonic() + 30
+        while path.exists():
+            assert time.monotonic() < deadline, node.text()[-3000:]
+            time.sleep(0.2)
+        time.sleep(0.5)
+        assert notices(node) == 1, node.text()[-3000:]
+    # The registrar's probe has started it again, and kubelet asks.
+    with register():
+        assert set(topology(node)) == {
+            "topology.csi.perssd.io/node", "pool.csi.perssd.io/default", "pool.csi.perssd.io/scratch"}
+        assert node.stop() == 0
+        # An ordinary restart.
+        node = cluster.restart("node-a")
+        time.sleep(25)
+        assert path.exists() and notices(node) == 1
 
 
 def test_settings_that_cannot_be_still_end_the_plugin(cluster):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from manifests import (
-    CHART, EXAMPLES, HELM, KUSTOMIZE, VARIANTS, container, containers, objects, of_kind, pod, rendered, run, template, the)
+    CHART, EXAMPLES, HELM, KUSTOMIZE, VARIANTS, container, containers, flags, objects, of_kind, pod, rendered, run, template, the)
 
 # Custom resources: kubernetes_validate knows Kubernetes' own kinds only. Their definitions (external-snapshotter v8.6.0) have, besides
 # what every object has, these fields on top, all text but `parameters`.
@@ -129,17 +129,41 @@ def test_no_privilege_but_the_node_plugins(variant):
 def test_probes_and_ports(variant):
     for workload, name in ((the(variant, "Deployment"), "controller"), (the(variant, "DaemonSet"), "node")):
         plugin = container(variant, f"perssd-{name}")
-        sidecar = next(c for c in pod(workload)["containers"] if c["name"] == "livenessprobe")
-        assert f"--http-endpoint=:{plugin['livenessProbe']['httpGet']['port']}" in sidecar["args"]
-        assert plugin["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        # What says no while the bucket is away must not have the plugin killed, and /readyz and CSI's Probe do.
+        assert plugin["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
         assert plugin["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
-        # Whoever asks waits longer than the one who is asked.
-        assert plugin["livenessProbe"]["timeoutSeconds"] > 8 and "--probe-timeout=8s" in sidecar["args"]
+        assert "startupProbe" not in plugin
+        # Whoever asks waits longer than the one who is asked, who takes five seconds at the most.
+        assert plugin["livenessProbe"]["timeoutSeconds"] > 5 < plugin["readinessProbe"]["timeoutSeconds"]
+        listen = yaml.safe_load(the(variant, "ConfigMap", name)["data"]["perssd.yaml"])["metrics"]["listen"]
+        assert {"name": "metrics", "containerPort": int(listen.rsplit(":")[-1])} in plugin["ports"]
     ports = {port["name"]: port["containerPort"] for port in container(variant, "perssd-node")["ports"]}
     for policy in of_kind(variant, "NetworkPolicy"):
         allowed = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
         assert (ports["agent"] in allowed) is policy["metadata"]["name"].endswith("node")
         assert allowed <= set(ports.values())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_registrar_is_started_anew_where_its_socket_is_gone(variant):
+    registrar, plugin = container(variant, "csi-node-driver-registrar"), container(variant, "perssd-node")
+    probe = registrar["livenessProbe"]
+    # Its own answer: a plugin that does not answer must not have it end, as kubelet would let go of the driver.
+    assert probe["httpGet"]["path"] == "/healthz"
+    assert flags(registrar)["http-endpoint"] == f":{probe['httpGet']['port']}"
+    ports = {port["containerPort"] for port in plugin["ports"]}
+    assert probe["httpGet"]["port"] not in ports
+    # It asks itself, within its own time-out.
+    assert probe["timeoutSeconds"] > int(flags(registrar)["timeout"].removesuffix("s"))
+    # Soon, and not before it has given up waiting for the plugin's socket.
+    assert probe["periodSeconds"] * probe["failureThreshold"] <= 15
+    assert probe["initialDelaySeconds"] + probe["periodSeconds"] * (probe["failureThreshold"] - 1) > 30
+    # The plugin knows its socket, in the same directory of the node.
+    directory, _, name = flags(plugin)["registration-socket"].rpartition("/")
+    assert name == the(variant, "CSIDriver")["metadata"]["name"] + "-reg.sock"
+    for one, place in ((plugin, directory), (registrar, "/registration")):
+        (mounted,) = [m for m in one["volumeMounts"] if m["name"] == "registration"]
+        assert mounted == {"name": "registration", "mountPath": place}
 
 
 ACCOUNT = "/etc/perssd/account"

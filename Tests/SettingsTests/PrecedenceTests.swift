@@ -106,7 +106,8 @@ import Testing
         let example: [Setting: String] = [
             .endpoint: "unix:///a", .nodeID: "n", .cluster: "c", .stateDirectory: "/s", .targetDirectory: "/t",
             .maximumVolumes: "110", .parallelTransfers: "3", .stageOutBandwidth: "500Mi", .controlSocket: "/c.sock",
-            .terminationLog: "/log", .flushOnTermination: "110s", .agentListen: "10.0.0.1:0",
+            .terminationLog: "/log", .flushOnTermination: "110s", .registrationSocket: "/r.sock",
+            .agentListen: "10.0.0.1:0",
             .agentAddress: "node:9000",
             .collectionInterval: "1h", .collectionGrace: "2h", .storeLocation: "s3://abc", .storeEndpoint: "http://h:1",
             .storeRegion: "r", .storeAddressing: "path",

@@ -142,6 +142,7 @@ import Testing
         (["--flush-on-termination", "2h"], "option --flush-on-termination: '2h' is not what is needed"),
         (["--flush-on-termination", "120"], "option --flush-on-termination: '120' is not what is needed"),
         (["--termination-log", "log"], "'log' is not an absolute path"),
+        (["--registration-socket", "reg.sock"], "'reg.sock' is not an absolute path"),
         (["--store-certificate-authorities", "ca.pem"], "'ca.pem' is not an absolute path"),
         (
             ["--store-credentials-directory", "/a", "--store-profile", "b"],

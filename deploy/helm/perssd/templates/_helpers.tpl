@@ -153,35 +153,19 @@ resources:
   {{- toYaml .Values.sidecars.resources | nindent 2 }}
 {{- end }}
 
-{{/* livenessprobe turns CSI's Probe into HTTP. It asks on a port of its own on the pod's address. */}}
-{{- define "perssd.livenessprobe" -}}
-- name: livenessprobe
-  image: {{ .Values.sidecars.livenessprobe.image }}
-  args:
-    - --csi-address=/csi/csi.sock
-    - --http-endpoint=:9808
-    # A Probe asks the bucket.
-    - --probe-timeout=8s
-    - --v={{ .Values.sidecars.verbosity }}
-  {{- include "perssd.sidecar" . | nindent 2 }}
-  volumeMounts:
-    - name: socket
-      mountPath: /csi
-{{- end }}
-
 {{/* Probes of a plugin's container. */}}
 {{- define "perssd.probes" -}}
-# Probe is false, too, while the bucket does not answer. A new process would help only where the old one hangs, and would
-# not start at all while the bucket is away; so it gets ten minutes.
+# The plugin asks itself at its own socket, and nobody else: a new process helps where the old one hangs, and never where the bucket
+# is away, at the start or later. From the first moment, so that no startupProbe has to say how long a start may take.
 livenessProbe:
   httpGet:
     path: /healthz
-    port: 9808
+    port: metrics
   initialDelaySeconds: 30
   periodSeconds: 20
   timeoutSeconds: 10
-  failureThreshold: 30
-# The plugin's own answer says at once that the bucket or a pool can't be used, and holds up a rollout.
+  failureThreshold: 6
+# Says at once that the bucket or a pool can't be used, and holds up a rollout.
 readinessProbe:
   httpGet:
     path: /readyz
