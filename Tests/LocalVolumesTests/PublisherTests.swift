@@ -303,7 +303,8 @@ private struct Fixture {
                 return 7
             }
             #expect(value == 7)
-            #expect(held >= .milliseconds(20) && held < .seconds(1))
+            // The freeze's own limit, which a busy machine may come near.
+            #expect(held >= .milliseconds(20) && held < .seconds(10))
         }
     }
 
