@@ -1,6 +1,7 @@
 """A controller and nodes as processes, and what kubelet and the sidecars do with them."""
 
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -35,15 +36,20 @@ MIB = 1 << 20
 
 
 def loops_below(directory):
-    """Loop devices whose backing file lies below a directory."""
+    """Loop devices whose backing file lies below a directory, by its path or, as the kernel does not know that of a file which was
+    opened in a mount namespace that is gone, by its inode."""
+    inodes = {(status.st_dev, status.st_ino)
+              for parent, _, names in os.walk(directory) for name in names
+              if (status := os.lstat(os.path.join(parent, name)))}
+    listed = subprocess.run(
+        ["losetup", "--list", "--json", "--output", "NAME,BACK-FILE,BACK-INO,BACK-MAJ:MIN"],
+        check=True, capture_output=True, text=True).stdout
     found = []
-    for device in pathlib.Path("/sys/block").glob("loop*"):
-        try:
-            backing = (device / "loop" / "backing_file").read_text().strip()
-        except OSError:
-            continue
-        if backing.startswith(str(directory)):
-            found.append(device.name)
+    for device in json.loads(listed)["loopdevices"] if listed.strip() else []:
+        major, minor = map(int, device["back-maj:min"].split(":"))
+        is_inside = (os.makedev(major, minor), int(device["back-ino"])) in inodes
+        if is_inside or (device["back-file"] or "").startswith(str(directory)):
+            found.append(device["name"].removeprefix("/dev/"))
     return found
 
 
@@ -127,6 +133,8 @@ class Cluster:
         self.binaries, self.directory, self.name = binaries, directory, name
         self.store_arguments, self.environment = store
         self.processes = {}
+        # What a plugin's command begins with.
+        self.wrapper = []
         # None for what a configuration file says.
         self.log_level = "debug"
 
@@ -155,7 +163,7 @@ class Cluster:
 
     def _start(self, name, program, arguments):
         socket_path = self.directory / f"{name}.sock"
-        command = [str(self.binaries / program), "--endpoint", f"unix://{socket_path}", "--store",
+        command = [*self.wrapper, str(self.binaries / program), "--endpoint", f"unix://{socket_path}", "--store",
                    *self.store_arguments, "--cluster", self.name, *arguments]
         if self.log_level and "--log-level" not in arguments:
             command += ["--log-level", self.log_level]
