@@ -40,6 +40,11 @@ def test_pods_keep_their_volumes_when_the_plugins_container_ends(containers, end
     raw = cluster.create("raw", size=32 * MIB, capability=block())
     directory = cluster.publish(files, "node-a", "files")
     device = cluster.publish(raw, "node-a", "raw", capability=block())
+    # As kubelet does with what it has had published, before it shows it to the pod.
+    mapped = cluster.directory / "node-a" / "volumeDevices" / "pvc-1" / "dev" / "1-2-3"
+    mapped.parent.mkdir(parents=True)
+    mapped.touch()
+    subprocess.run(["mount", "--bind", device, mapped], check=True)
     scratch = cluster.publish_scratch("node-a", "scratch", size="64Mi")
     (scratch / "own").write_text("kept while the pod is there")
     written = os.urandom(MIB)
@@ -69,6 +74,7 @@ def test_pods_keep_their_volumes_when_the_plugins_container_ends(containers, end
     assert (scratch / "own").read_text() == "kept while the pod is there"
     cluster.unpublish_scratch("node-a", "scratch")
     cluster.unpublish(files, "node-a", "files")
+    subprocess.run(["umount", mapped], check=True)
     cluster.unpublish(raw, "node-a", "raw")
     assert mounts_below(cluster.directory / "node-a") == []
 

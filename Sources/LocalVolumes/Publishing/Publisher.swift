@@ -338,10 +338,19 @@ public struct Publisher: Sendable {
         }
         // A device node lies in /dev, which is a devtmpfs, or a tmpfs in a container.
         guard entry.fileSystemType == "devtmpfs" || entry.fileSystemType == "tmpfs", entry.root != "/",
+            !isKubeletsMap(entry.mountPoint),
             let status = (try? FileStatus.of(entry.mountPoint)).flatMap({ $0 }), status.kind == .blockDevice,
             status.deviceNumber == device
         else { return nil }
         return PublishedTarget(path: entry.mountPoint, isReadOnly: entry.options.contains("ro"), isBlock: true)
+    }
+
+    /// Whether it is where kubelet binds a raw block volume once more for itself, from the target that it was published at, and takes
+    /// that away before it unpublishes: `<root>/plugins/kubernetes.io/csi/volumeDevices/<volume>/dev/<pod's UID>`. Nobody unpublishes
+    /// it here, so a volume that counted it as a target would be published for ever.
+    static func isKubeletsMap(_ path: FilePath) -> Bool {
+        let names = path.components.suffix(4).map(\.string)
+        return names.count == 4 && names[0] == "volumeDevices" && names[2] == "dev"
     }
 
     // MARK: Mounted file systems
