@@ -28,6 +28,8 @@ FLAGS = {
     "csi-node-driver-registrar:v2.17.0": {
         "connection-timeout", "csi-address", "enable-pprof", "health-port", "http-endpoint", "kubelet-registration-path",
         "mode", "plugin-registration-path", "timeout", "v", "version"},
+    "livenessprobe:v2.19.0": {
+        "csi-address", "health-port", "http-endpoint", "metrics-address", "metrics-path", "probe-timeout", "v"},
 }
 
 # What each calls, as far as a capability has to announce it: of the controller, the group controller, and the plugin.

@@ -48,6 +48,7 @@ def pools(*entries):
      "are all the cluster's default"),
     ({**BUCKET, "storageClasses": {"background": {"name": "perssd"}}}, "both named perssd"),
     ({**BUCKET, "metrics": {"port": 9465}}, "are the same: give two ports"),
+    ({**BUCKET, "node": {"agentPort": 9808}}, "port 9808 is livenessprobe's"),
     ({**BUCKET, "node": {"agentPort": 9809}}, "port 9809 is the registrar's"),
     ({**BUCKET, "snapshots": {"enabled": False}, "groupSnapshots": {"enabled": True}}, "needs snapshots.enabled"),
 ])

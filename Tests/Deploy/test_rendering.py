@@ -129,12 +129,15 @@ def test_no_privilege_but_the_node_plugins(variant):
 def test_probes_and_ports(variant):
     for workload, name in ((the(variant, "Deployment"), "controller"), (the(variant, "DaemonSet"), "node")):
         plugin = container(variant, f"perssd-{name}")
-        # What says no while the bucket is away must not have the plugin killed, and /readyz and CSI's Probe do.
+        # What says no while the bucket is away must not have the plugin killed, and CSI's Probe does: it is for readiness.
         assert plugin["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
-        assert plugin["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+        sidecar = next(c for c in pod(workload)["containers"] if c["name"] == "livenessprobe")
+        assert plugin["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": 9808}
+        assert flags(sidecar)["http-endpoint"] == ":9808"
         assert "startupProbe" not in plugin
-        # Whoever asks waits longer than the one who is asked, who takes five seconds at the most.
-        assert plugin["livenessProbe"]["timeoutSeconds"] > 5 < plugin["readinessProbe"]["timeoutSeconds"]
+        # Whoever asks waits longer than the one who is asked, who takes five seconds at the most where it is the plugin.
+        assert plugin["livenessProbe"]["timeoutSeconds"] > 5
+        assert plugin["readinessProbe"]["timeoutSeconds"] > int(flags(sidecar)["probe-timeout"].removesuffix("s"))
         listen = yaml.safe_load(the(variant, "ConfigMap", name)["data"]["perssd.yaml"])["metrics"]["listen"]
         assert {"name": "metrics", "containerPort": int(listen.rsplit(":")[-1])} in plugin["ports"]
     ports = {port["name"]: port["containerPort"] for port in container(variant, "perssd-node")["ports"]}

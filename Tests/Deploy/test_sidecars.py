@@ -60,7 +60,7 @@ def test_a_move_is_not_held_up_after_the_commit(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_replicas_elect_a_leader(variant):
     for one in pod(the(variant, "Deployment"))["containers"]:
-        if one["name"] == "perssd-controller":
+        if one["name"] in ("perssd-controller", "livenessprobe"):
             continue
         given = flags(one)
         assert given["leader-election"] == "true" and given["leader-election-namespace"] == "$(NAMESPACE)"
@@ -131,7 +131,7 @@ def test_the_driver_serves_what_deployed_sidecars_call(variant, capabilities):
             assert needed <= capabilities[service]
     # And what the driver can is deployed.
     names = {one["name"] for one in sidecars(variant)}
-    assert {"csi-provisioner", "csi-attacher", "csi-resizer", "csi-node-driver-registrar"} <= names
+    assert {"csi-provisioner", "csi-attacher", "csi-resizer", "csi-node-driver-registrar", "livenessprobe"} <= names
     assert ("csi-snapshotter" in names) is has(variant, "VolumeSnapshotClass")
 
 

@@ -153,6 +153,22 @@ resources:
   {{- toYaml .Values.sidecars.resources | nindent 2 }}
 {{- end }}
 
+{{/* livenessprobe turns CSI's Probe into HTTP. It asks on a port of its own on the pod's address. */}}
+{{- define "perssd.livenessprobe" -}}
+- name: livenessprobe
+  image: {{ .Values.sidecars.livenessprobe.image }}
+  args:
+    - --csi-address=/csi/csi.sock
+    - --http-endpoint=:9808
+    # A Probe asks the bucket.
+    - --probe-timeout=8s
+    - --v={{ .Values.sidecars.verbosity }}
+  {{- include "perssd.sidecar" . | nindent 2 }}
+  volumeMounts:
+    - name: socket
+      mountPath: /csi
+{{- end }}
+
 {{/* Probes of a plugin's container. */}}
 {{- define "perssd.probes" -}}
 # The plugin asks itself at its own socket, and nobody else: a new process helps where the old one hangs, and never where the bucket
@@ -165,11 +181,11 @@ livenessProbe:
   periodSeconds: 20
   timeoutSeconds: 10
   failureThreshold: 6
-# Says at once that the bucket or a pool can't be used, and holds up a rollout.
+# CSI's Probe, by livenessprobe: says at once that the bucket or a pool can't be used, and holds up a rollout. /readyz says why.
 readinessProbe:
   httpGet:
-    path: /readyz
-    port: metrics
+    path: /healthz
+    port: 9808
   periodSeconds: 10
   timeoutSeconds: 10
 {{- end }}

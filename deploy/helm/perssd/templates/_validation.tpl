@@ -75,6 +75,9 @@
 {{- fail "metrics.port and node.agentPort are the same: give two ports" }}
 {{- end }}
 {{- range $port := list .Values.metrics.port .Values.node.agentPort }}
+{{- if eq (int $port) 9808 }}
+{{- fail "port 9808 is livenessprobe's: give another for metrics.port or node.agentPort" }}
+{{- end }}
 {{- if eq (int $port) 9809 }}
 {{- fail "port 9809 is the registrar's: give another for metrics.port or node.agentPort" }}
 {{- end }}
