@@ -12,6 +12,7 @@ import time
 import grpc
 
 from servers import DIE_WITH_PARENT
+from waiting import SECONDS, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -42,7 +43,7 @@ def loops_below(directory):
             backing = (device / "loop" / "backing_file").read_text().strip()
         except OSError:
             continue
-        if backing.startswith(str(directory)):
+        if backing.startswith(f"{directory}/"):
             found.append(device.name)
     return found
 
@@ -66,7 +67,7 @@ class Plugin:
         self.node = csi_grpc.NodeStub(self.channel)
         self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
 
-    def connect(self, address, name, seconds=60):
+    def connect(self, address, name, seconds=SECONDS):
         """Waits until the process that has just been started has taken up its work."""
         self.open(address)
         deadline = time.monotonic() + seconds
@@ -300,13 +301,9 @@ def patiently(call, seconds=180):
             time.sleep(0.2)
 
 
-def until_ready(make, seconds=60):
+def until_ready(make, seconds=SECONDS):
     """Asks for a snapshot, or a group of them, again and again, as its sidecar does, until it is ready."""
-    deadline = time.monotonic() + seconds
-    while not (made := patiently(make)).ready_to_use:
-        assert time.monotonic() < deadline, made
-        time.sleep(0.1)
-    return made
+    return wait_for("a snapshot that is ready", lambda: patiently(make), lambda made: made.ready_to_use, seconds)
 
 
 def mount(fs_type="ext4", mode="SINGLE_NODE_MULTI_WRITER", flags=()):
