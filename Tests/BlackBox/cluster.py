@@ -1,5 +1,6 @@
 """A controller and nodes as processes, and what kubelet and the sidecars do with them."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import time
 import grpc
 
 from servers import DIE_WITH_PARENT
+from waiting import SECONDS, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -35,20 +37,29 @@ GIB = 1 << 30
 MIB = 1 << 20
 
 
+def _inodes_below(directory):
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(os.path.join(parent, name))
+                yield status.st_dev, status.st_ino
+
+
 def loops_below(directory):
     """Loop devices whose backing file lies below a directory, by its path or, as the kernel does not know that of a file which was
     opened in a mount namespace that is gone, by its inode."""
-    inodes = {(status.st_dev, status.st_ino)
-              for parent, _, names in os.walk(directory) for name in names
-              if (status := os.lstat(os.path.join(parent, name)))}
+    inodes = set(_inodes_below(directory))
     listed = subprocess.run(
         ["losetup", "--list", "--json", "--output", "NAME,BACK-FILE,BACK-INO,BACK-MAJ:MIN"],
         check=True, capture_output=True, text=True).stdout
     found = []
     for device in json.loads(listed)["loopdevices"] if listed.strip() else []:
-        major, minor = map(int, device["back-maj:min"].split(":"))
-        is_inside = (os.makedev(major, minor), int(device["back-ino"])) in inodes
-        if is_inside or (device["back-file"] or "").startswith(str(directory)):
+        is_inside = (device["back-file"] or "").startswith(f"{directory}/")
+        # Neither is known of a device that has just been detached, or whose file system has failed.
+        if device["back-maj:min"] and device["back-ino"]:
+            number = os.makedev(*map(int, device["back-maj:min"].split(":")))
+            is_inside = is_inside or (number, int(device["back-ino"])) in inodes
+        if is_inside:
             found.append(device["name"].removeprefix("/dev/"))
     return found
 
@@ -72,7 +83,7 @@ class Plugin:
         self.node = csi_grpc.NodeStub(self.channel)
         self.metadata = csi_grpc.SnapshotMetadataStub(self.channel)
 
-    def connect(self, address, name, seconds=60):
+    def connect(self, address, name, seconds=SECONDS):
         """Waits until the process that has just been started has taken up its work."""
         self.open(address)
         deadline = time.monotonic() + seconds
@@ -308,13 +319,9 @@ def patiently(call, seconds=180):
             time.sleep(0.2)
 
 
-def until_ready(make, seconds=60):
+def until_ready(make, seconds=SECONDS):
     """Asks for a snapshot, or a group of them, again and again, as its sidecar does, until it is ready."""
-    deadline = time.monotonic() + seconds
-    while not (made := patiently(make)).ready_to_use:
-        assert time.monotonic() < deadline, made
-        time.sleep(0.1)
-    return made
+    return wait_for("a snapshot that is ready", lambda: patiently(make), lambda made: made.ready_to_use, seconds)
 
 
 def mount(fs_type="ext4", mode="SINGLE_NODE_MULTI_WRITER", flags=()):

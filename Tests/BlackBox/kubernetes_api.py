@@ -6,10 +6,10 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 
 from servers import DIE_WITH_PARENT, free_port
+from waiting import wait_for
 
 PROGRAM = pathlib.Path(__file__).resolve().parents[1] / "APIServer" / "api_server.py"
 
@@ -36,14 +36,16 @@ class KubernetesAPI:
         self.process = subprocess.Popen(
             DIE_WITH_PARENT + [sys.executable, str(PROGRAM), str(port), str(certificate), str(key), str(self.token_file)])
         self.context = ssl.create_default_context(cafile=self.authority)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self.state()
-                return
-            except OSError:
-                assert time.monotonic() < deadline and self.process.poll() is None
-                time.sleep(0.1)
+        wait_for("an answer of the API server", self._failure, lambda failure: failure is None,
+                 over=lambda: self.process.poll() is not None)
+
+    def _failure(self):
+        """Why it does not answer; None where it does."""
+        try:
+            self.state()
+        except OSError as error:
+            return error
+        return None
 
     @property
     def arguments(self):
@@ -76,10 +78,9 @@ class KubernetesAPI:
         return [(event["reason"], event["message"]) for event in self.state()["events"]
                 if event["involvedObject"]["uid"] == uid]
 
-    def wait(self, uid, reason, count=1, seconds=90):
+    def wait(self, uid, reason, count=1):
         """The messages of that reason on that object, once there are so many."""
-        deadline = time.monotonic() + seconds
-        while len(found := [message for r, message in self.described(uid) if r == reason]) < count:
-            assert time.monotonic() < deadline, f"no {reason} on {uid}: {self.state()['events']}"
-            time.sleep(0.2)
-        return found
+        events = wait_for(
+            f"{count} x {reason} on {uid}", lambda: self.described(uid),
+            lambda found: [r for r, _ in found].count(reason) >= count, pause=0.2)
+        return [message for r, message in events if r == reason]

@@ -1,11 +1,12 @@
 """A client of a plugin's metrics and probes, with Prometheus' own parser."""
 
 import re
-import time
 import urllib.error
 import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from waiting import wait_for
 
 LISTEN = ("--metrics-listen", "127.0.0.1:0")
 
@@ -17,7 +18,7 @@ class Metrics:
     @property
     def address(self):
         """Of the process that runs now: the log names the port that was free."""
-        return re.findall(r"metrics are served .*endpoint=tcp://(\S+)", self.process.text())[-1]
+        return re.findall(r"metrics are served .*endpoint=tcp://(\S+)\s", self.process.text())[-1]
 
     def get(self, path, method="GET"):
         """Status, headers and text."""
@@ -42,14 +43,7 @@ class Metrics:
         assert len(found) <= 1, found
         return found[0] if found else None
 
-    def wait(self, condition, sample, seconds=90, **labels):
+    def wait(self, condition, sample, **labels):
         """The value, once the condition holds."""
-        deadline = time.monotonic() + seconds
-        while True:
-            value = self.value(sample, **labels)
-            if condition(value):
-                return value
-            if time.monotonic() > deadline:
-                lines = [line for line in self.get("/metrics")[2].splitlines() if line.startswith(sample)]
-                raise AssertionError(f"{sample}{labels} is {value}; there are {lines}")
-            time.sleep(0.3)
+        return wait_for(
+            f"{sample}{labels} as it has to be", lambda: self.value(sample, **labels), condition, pause=0.3)

@@ -1,37 +1,52 @@
 """S3 servers as processes of their own, on loopback."""
 
 import json
+import pathlib
 import secrets
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 
 import boto3
+import botocore.exceptions
+
+from waiting import wait_for
 
 DIE_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"]
 
 
-def free_port():
+# By this process, which may be long in using them.
+given_out = set()
+
+
+def free_port(twin=0):
+    """A port that nobody uses now, nor the one so far above it, and that stays free until it is used: it is none of those that the
+    kernel gives to whoever connects somewhere, or binds to any port."""
+    first_of_kernel = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    lowest, end = 10240, first_of_kernel - twin
+    assert end > lowest + 100, f"the kernel gives away all ports from {first_of_kernel} on: see net.ipv4.ip_local_port_range"
+    for _ in range(1000):
+        ports = {port := lowest + secrets.randbelow(end - lowest), port + twin}
+        if not ports & given_out and all(map(is_free, ports)):
+            given_out.update(ports)
+            return port
+    raise RuntimeError("no port is free")
+
+
+def is_free(port):
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
-def free_seaweedfs_ports():
-    """Ports whose gRPC twins, 10000 above, are free, too."""
-    while True:
-        port = free_port()
-        if port + 10000 > 65535:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port + 10000))
-            except OSError:
-                continue
-        return port
+def free_seaweedfs_port():
+    """One whose gRPC twin is free, too."""
+    return free_port(twin=10000)
 
 
 class SeaweedFS:
@@ -49,8 +64,8 @@ class SeaweedFS:
         port = free_port()
         self.endpoint = f"http://127.0.0.1:{port}"
         command = [str(program), "server", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                   f"-master.port={free_seaweedfs_ports()}", f"-volume.port={free_seaweedfs_ports()}",
-                   f"-filer.port={free_seaweedfs_ports()}", "-master.volumeSizeLimitMB=1024", "-volume.max=60",
+                   f"-master.port={free_seaweedfs_port()}", f"-volume.port={free_seaweedfs_port()}",
+                   f"-filer.port={free_seaweedfs_port()}", "-master.volumeSizeLimitMB=1024", "-volume.max=60",
                    "-volume.minFreeSpace=1", "-filer", "-s3", f"-s3.port={port}",
                    f"-s3.port.grpc={free_port()}", f"-s3.config={directory / 's3.json'}",
                    # Fixed ports and names, which a second server on this machine would want, too.
@@ -70,22 +85,45 @@ class SeaweedFS:
             aws_secret_access_key=self.secret_key)
         # One for all tests, each with a prefix: every bucket takes volumes of SeaweedFS, and they run out.
         self.bucket = "perssd-" + secrets.token_hex(6)
-        self.client.create_bucket(Bucket=self.bucket)
+        # Its parts find each other after they have begun to answer.
+        self._wait_for("SeaweedFS makes a bucket", self._make_bucket)
+        self._wait_for("SeaweedFS takes an object", self._take_object)
+
+    def _wait_for(self, what, failure):
+        wait_for(f"{what}: see {self.log.name}", failure, lambda seen: seen is None, pause=0.2,
+                 over=lambda: self.process.poll() is not None)
 
     def _wait_until_ready(self):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"SeaweedFS ended with {self.process.returncode}: see {self.log.name}")
-            try:
-                urllib.request.urlopen(self.endpoint, timeout=2)
-            except urllib.error.HTTPError as error:
-                if error.code == 403:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.2)
-        raise RuntimeError("SeaweedFS did not start within 60 s")
+        self._wait_for("SeaweedFS answers", self._answer)
+
+    def _answer(self):
+        """What is wrong yet; None for nothing, as from those that follow."""
+        try:
+            urllib.request.urlopen(self.endpoint, timeout=10).close()
+        except urllib.error.HTTPError as error:
+            # It wants to know who asks.
+            return None if error.code == 403 else error
+        except OSError as error:
+            return error
+        return "it lets everybody in"
+
+    def _make_bucket(self):
+        try:
+            self.client.create_bucket(Bucket=self.bucket)
+        except botocore.exceptions.ClientError as error:
+            # Of a try whose answer was an error, or got lost.
+            return None if error.response["Error"]["Code"].startswith("BucketAlready") else error
+        except botocore.exceptions.BotoCoreError as error:
+            return error
+        return None
+
+    def _take_object(self):
+        try:
+            self.client.put_object(Bucket=self.bucket, Key="first", Body=b"contents")
+            self.client.delete_object(Bucket=self.bucket, Key="first")
+        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+            return error
+        return None
 
     def stop(self):
         self.process.send_signal(signal.SIGKILL)

@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import threading
+import time
 
 import grpc
 import pytest
@@ -133,7 +135,7 @@ def test_in_the_background_a_pod_is_gone_before_the_commit_and_detaching_waits_f
             cluster.unpublish(volume, "node-a", detach=False)
             assert not path.exists()
             message = refused("ABORTED", lambda: cluster.controller.ControllerUnpublishVolume(
-                csi.ControllerUnpublishVolumeRequest(volume_id=volume.volume_id, node_id="node-a"), timeout=5))
+                csi.ControllerUnpublishVolumeRequest(volume_id=volume.volume_id, node_id="node-a"), timeout=10))
             assert "node-a" in message
             refused("FAILED_PRECONDITION", lambda: cluster.publish(volume, "node-b"))
             subprocess.run(["mount", "-o", "remount,size=200m", str(bucket)], check=True)
@@ -178,20 +180,30 @@ def test_a_pool_that_fills_up_in_the_middle_of_a_restore_serves_nothing_half(buc
 
             filler = small / "filler"
             filled = threading.Event()
+            process = cluster.processes["node-b"].process
 
             def fill():
                 image = pool / "volumes" / volume.volume_id / "image"
-                while not filled.is_set():
-                    if image.exists() and image.stat().st_blocks * 512 > 8 * MIB:
-                        # The file system keeps some of what it calls free for its own blocks.
-                        step = 64 * MIB
-                        with open(filler, "wb") as file:
-                            while step >= MIB:
-                                try:
-                                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, step)
-                                except OSError:
-                                    step //= 2
-                        filled.set()
+                while not image.exists() and not filled.is_set():
+                    time.sleep(0.001)
+                try:
+                    # From here on in small steps, so that it does not get far while this waits for a processor.
+                    process.send_signal(signal.SIGSTOP)
+                    while not filled.is_set() and image.stat().st_blocks * 512 <= 8 * MIB:
+                        process.send_signal(signal.SIGCONT)
+                        time.sleep(0.002)
+                        process.send_signal(signal.SIGSTOP)
+                    # The file system keeps some of what it calls free for its own blocks.
+                    step = 64 * MIB
+                    with open(filler, "wb") as file:
+                        while step >= MIB:
+                            try:
+                                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, step)
+                            except OSError:
+                                step //= 2
+                    filled.set()
+                finally:
+                    process.send_signal(signal.SIGCONT)
 
             thread = threading.Thread(target=fill)
             thread.start()

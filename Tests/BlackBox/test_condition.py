@@ -5,11 +5,11 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
-import time
 
 import pytest
 
 from cluster import Cluster, MIB, csi, loops_below, mount, patiently, refused
+from waiting import wait_for
 
 
 def stats(cluster, volume, node="node-a", pod="pod"):
@@ -17,22 +17,19 @@ def stats(cluster, volume, node="node-a", pod="pod"):
         csi.NodeGetVolumeStatsRequest(volume_id=volume.volume_id, volume_path=cluster.target(node, pod)), timeout=60)
 
 
-def problem(cluster, volume, seconds=40):
+def condition(cluster, volume, abnormal):
+    return wait_for(
+        f"a volume's condition that is {'abnormal' if abnormal else 'well'}",
+        lambda: stats(cluster, volume).volume_condition, lambda found: found.abnormal == abnormal, pause=0.5)
+
+
+def problem(cluster, volume):
     """The message, once the volume is not well."""
-    deadline = time.monotonic() + seconds
-    while True:
-        condition = stats(cluster, volume).volume_condition
-        if condition.abnormal or time.monotonic() > deadline:
-            assert condition.abnormal, condition.message
-            return condition.message
-        time.sleep(0.5)
+    return condition(cluster, volume, abnormal=True).message
 
 
-def wait_until_well(cluster, volume, seconds=60):
-    deadline = time.monotonic() + seconds
-    while (condition := stats(cluster, volume).volume_condition).abnormal:
-        assert time.monotonic() < deadline, condition.message
-        time.sleep(0.5)
+def wait_until_well(cluster, volume):
+    condition(cluster, volume, abnormal=False)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from call_log import with_cost
 from cluster import GIB, MIB
 from fixtures import xfs_in_file
 from test_snapshots import clone, ready, snapshot
@@ -18,13 +19,6 @@ def large_pool(workplace):
     """A directory on an XFS with room for a large volume, as long as little is written."""
     with xfs_in_file(workplace / "large.img", 1200 * GIB, "-l", "size=64m") as place:
         yield place / "pool"
-
-
-def requests(process, method):
-    """How many requests to the store the last such call took, as the log says: the counts are of the whole process."""
-    counts = [(call, int(count)) for call, count in re.findall(r"INFO (\w+) code=OK .*storeRequests=(\d+)", process.text())]
-    last = max(index for index, (call, _) in enumerate(counts) if call == method)
-    return counts[last][1] - counts[last - 1][1]
 
 
 def timed(call):
@@ -61,10 +55,10 @@ def test_a_snapshot_and_a_clone_cost_no_more_for_a_large_volume(large_pool, clus
 
 def cost_of_snapshot_and_clone(cluster, volume):
     controller, name = cluster.processes["controller"], volume.volume_id
-    made, snapshot_seconds = timed(lambda: snapshot(cluster, volume, f"of {name}"))
+    (made, snapshot_seconds), snapshot_requests = with_cost(
+        controller, "CreateSnapshot", lambda: timed(lambda: snapshot(cluster, volume, f"of {name}")), "storeRequests")
     assert made.ready_to_use
-    snapshot_requests = requests(controller, "CreateSnapshot")
-    copy, clone_seconds = timed(lambda: clone(cluster, f"copy of {name}", snapshot=made))
+    (copy, clone_seconds), clone_requests = with_cost(
+        controller, "CreateVolume", lambda: timed(lambda: clone(cluster, f"copy of {name}", snapshot=made)), "storeRequests")
     assert copy.capacity_bytes == volume.capacity_bytes
-    return {"snapshot": (snapshot_seconds, snapshot_requests),
-            "clone": (clone_seconds, requests(controller, "CreateVolume"))}
+    return {"snapshot": (snapshot_seconds, snapshot_requests), "clone": (clone_seconds, clone_requests)}

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from cluster import MIB, Cluster, csi, mounts_below, patiently
+from waiting import wait_for, wait_for_words
 
 
 @pytest.fixture
@@ -71,13 +72,6 @@ def committed_at(bucket, volume):
     return generations(bucket, volume)[-1].stat().st_mtime_ns
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_flush_saves_all_volumes_the_dirtiest_first(make_node, bucket):
     cluster = make_node("--parallel-transfers", "1")
     volumes = {name: dirty(cluster, name, size) for name, size in (("small", 2), ("large", 24), ("middle", 9))}
@@ -130,7 +124,7 @@ def test_what_does_not_make_it_is_said_and_harms_nothing(make_node, bucket):
     text = flush(cluster, "--deadline", "1s")
     assert text.returncode == 1 and "NOT in time" in text.stdout and "0 of 2 volumes" in text.stdout
     # What was begun goes on, and is whole.
-    wait_for(lambda: generations(bucket, volumes["first"]), seconds=120)
+    wait_for("a generation of what was late", lambda: generations(bucket, volumes["first"]), seconds=300)
     cluster.perssd("verify", volumes["first"].volume_id)
     for name, volume in volumes.items():
         cluster.unpublish(volume, "node-a", pod=name)
@@ -138,8 +132,9 @@ def test_what_does_not_make_it_is_said_and_harms_nothing(make_node, bucket):
 
 
 def test_a_flush_ends_what_is_held_up_in_the_background(make_node, bucket):
-    cluster = make_node("--parallel-transfers", "1", "--stage-out-bandwidth", "2Mi")
-    leaving = dirty(cluster, "leaving", 12, stageOut="background")
+    cluster = make_node("--parallel-transfers", "1", "--stage-out-bandwidth", "1Mi")
+    # For about sixteen seconds, of which the flush is to find the rest.
+    leaving = dirty(cluster, "leaving", 20, stageOut="background")
     published = dirty(cluster, "published", 3)
     cluster.unpublish(leaving, "node-a", pod="leaving", detach=False)
     assert generations(bucket, leaving) == []
@@ -208,7 +203,7 @@ def test_sigterm_flushes_where_it_is_told_to(make_node, bucket, tmp_path):
     volumes = {name: dirty(cluster, name, size) for name, size in (("one", 3), ("two", 34))}
     process = cluster.processes["node-a"]
     process.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: "flushing the node's volumes" in process.text())
+    wait_for_words(process, "flushing the node's volumes")
     # Calls are served meanwhile: kubelet takes the pods' volumes away.
     process.process.send_signal(signal.SIGTERM)
     patiently(lambda: cluster.node("node-a").NodeUnpublishVolume(
@@ -242,8 +237,9 @@ def test_sigterm_says_what_did_not_make_it(make_node, bucket, tmp_path, last):
         assert "much: NOT in time (staging out" in log.read_text()
     else:
         process.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: "flushing the node's volumes" in process.text())
-        time.sleep(1)
+        wait_for_words(process, "flushing the node's volumes")
+        # It is in the middle of it.
+        wait_for("a pack", lambda: [path for path in bucket.glob("lineages/*/packs/**/*") if path.is_file()])
         process.kill()
         assert log.read_text() == ""
     assert generations(bucket, volume) == []

@@ -9,6 +9,7 @@ import pytest
 
 from cluster import MIB, csi, mount, refused, until_ready
 from servers import DIE_WITH_PARENT
+from waiting import wait_for
 
 # A number into the first file, and once it is safe there into the second one: never is the second ahead of the first,
 # nor behind by more than one.
@@ -44,11 +45,10 @@ class Writer:
         # The longest pause between two rounds, in seconds.
         self.longest_pause = float(self.process.communicate()[0].split("\n")[-2])
 
-    def wait_for_progress(self, lines=20, seconds=30):
-        begin, deadline = self.lines(), time.monotonic() + seconds
-        while self.lines() < begin + lines:
-            assert self.process.poll() is None and time.monotonic() < deadline, "the writer stands still"
-            time.sleep(0.02)
+    def wait_for_progress(self, lines=20):
+        begin = self.lines()
+        wait_for(f"the writer's line {begin + lines}", self.lines, lambda count: count >= begin + lines, pause=0.02,
+                 over=lambda: self.process.poll() is not None)
 
     def lines(self):
         return last(self.paths[-1]) if self.paths[-1].exists() else 0
@@ -68,8 +68,8 @@ def make(cluster, name, volumes, timeout=60):
         timeout=timeout).group_snapshot
 
 
-def ready(cluster, name, volumes, seconds=60):
-    return until_ready(lambda: make(cluster, name, volumes), seconds)
+def ready(cluster, name, volumes):
+    return until_ready(lambda: make(cluster, name, volumes))
 
 
 def delete(cluster, group):

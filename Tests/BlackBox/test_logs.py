@@ -5,11 +5,11 @@ import pathlib
 import re
 import signal
 import tempfile
-import time
 
 import pytest
 
 from cluster import Cluster, MIB, csi, mount, patiently, refused
+from waiting import wait_for, wait_for_words
 
 SECRET = "not-to-be-seen-8f3a"
 
@@ -31,18 +31,18 @@ def make(binaries, workplace):
 
 
 def lines(process, fresh=0):
-    return [json.loads(line) for line in process.text().splitlines()[fresh:]]
+    """Those that are whole."""
+    return [json.loads(line) for line in process.text().split("\n")[fresh:-1]]
 
 
-def calls(process, method):
-    return [line for line in lines(process) if line["message"] == method]
+def calls(process, method, isOK=True):
+    return [line for line in lines(process) if line["message"] == method and (line["code"] == "OK") == isOK]
 
 
-def wait(condition, process, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, process.text()[-3000:]
-        time.sleep(0.1)
+def wait_for_calls(process, method, isOK=True):
+    """A call's line may come after its answer."""
+    return wait_for(
+        f"the line of {method}", lambda: calls(process, method, isOK), over=process.has_ended)
 
 
 def test_each_call_is_one_line_with_what_it_is_about(make):
@@ -61,7 +61,6 @@ def test_each_call_is_one_line_with_what_it_is_about(make):
     refused("INVALID_ARGUMENT", lambda: cluster.create(""))
     cluster.delete(volume)
     about = {"volume": volume.volume_id}
-    wait(lambda: calls(controller, "DeleteVolume"), controller)
     for process, method, fields in (
             (controller, "CreateVolume", {"name": "logged"}),
             (controller, "ControllerPublishVolume", {**about, "target": "node-a"}),
@@ -72,13 +71,13 @@ def test_each_call_is_one_line_with_what_it_is_about(make):
             (controller, "DeleteVolume", about),
             (node, "NodePublishVolume", about),
             (node, "NodeUnpublishVolume", about)):
-        found = [line for line in calls(process, method) if line["code"] == "OK"]
+        found = wait_for_calls(process, method)
         assert len(found) == 1, (method, found)
         line = found[0]
         assert fields.items() <= line.items() and line["level"] == "info", (method, line)
         assert int(line["ms"]) >= 0 and re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line["time"]), line
         assert line["node"], line
-    failed = [line for line in calls(controller, "CreateVolume") if line["code"] != "OK"]
+    failed = wait_for_calls(controller, "CreateVolume", isOK=False)
     assert [line["code"] for line in failed] == ["INVALID_ARGUMENT"] and "name" in failed[0]["error"]
 
 
@@ -99,7 +98,8 @@ def test_secrets_are_not_in_it(make):
     cluster.unpublish(volume, "node-a")
     for process, method in ((controller, "CreateVolume"), (node, "NodePublishVolume")):
         # The whole request is in the log, but for the secret.
-        wait(lambda: re.search(rf"DEBUG {method} began .*secrets", process.text()), process)
+        wait_for(f"all of {method}", lambda: re.search(rf"DEBUG {method} began .*secrets(.|\n)* {method} code=OK", process.text()),
+                 over=process.has_ended)
         assert SECRET not in process.text()
 
 
@@ -113,37 +113,45 @@ def test_the_level_is_changed_while_a_process_runs(make, program):
     process = (cluster.start_controller(arguments=arguments) if program == "perssd-controller"
                else cluster.start_node("node-a", arguments=arguments))
 
-    def is_debug():
-        """Whether a probe, which is logged at debug only, is seen."""
-        fresh = len(process.text().splitlines())
-        process.identity.Probe(csi.ProbeRequest(), timeout=10)
-        process.identity.GetPluginInfo(csi.GetPluginInfoRequest(), timeout=10)
-        time.sleep(0.3)
-        return any(line["message"] == "Probe" for line in lines(process, fresh))
+    def call_and_see(*methods):
+        """Of a probe, which is logged at debug only, and another call, which is from info on, exactly these get a line."""
+        fresh = len(lines(process))
+        process.identity.Probe(csi.ProbeRequest(), timeout=30)
+        process.identity.GetPluginInfo(csi.GetPluginInfoRequest(), timeout=30)
+
+        def seen():
+            return {line["message"] for line in lines(process, fresh) if "code" in line}
+
+        wait_for(f"lines of {methods}", seen, lambda found: found >= set(methods), over=process.has_ended)
+        assert seen() == set(methods)
 
     def send(what, text):
-        before = process.text().count(text)
+        count = process.text().count(text) + 1
         process.process.send_signal(what)
-        wait(lambda: process.text().count(text) > before, process)
+        wait_for_words(process, text, count)
 
-    assert not is_debug()
+    call_and_see("GetPluginInfo")
     file.write_text("log:\n  level: debug\n  format: json\n")
-    assert not is_debug()
+    call_and_see("GetPluginInfo")
     send(signal.SIGHUP, "the log level is debug")
-    assert is_debug()
+    call_and_see("Probe", "GetPluginInfo")
     # A file that cannot be read changes nothing, and ends nothing.
     file.write_text("log:\n  levle: error\n")
     send(signal.SIGHUP, "the log level stays")
-    assert "unknown key log.levle" in process.text() and is_debug()
+    assert any("unknown key log.levle" in str(line) for line in lines(process))
+    call_and_see("Probe", "GetPluginInfo")
     # Whatever is logged at all, the change is.
     file.write_text("log:\n  level: critical\n  format: json\n")
     send(signal.SIGHUP, "the log level is critical")
-    fresh = len(process.text().splitlines())
-    process.identity.GetPluginInfo(csi.GetPluginInfoRequest(), timeout=10)
-    assert lines(process, fresh) == []
+    fresh = len(lines(process))
+    call_and_see()
     # To debug, and back to what the file said.
     send(signal.SIGUSR1, "the log level is debug")
-    assert is_debug()
+    # What came in between is there by now, too.
+    assert "the log level is debug" in lines(process, fresh)[0]["message"]
+    call_and_see("Probe", "GetPluginInfo")
     send(signal.SIGUSR1, "the log level is critical")
-    assert not is_debug()
+    fresh = len(lines(process))
+    call_and_see()
     assert process.stop() == 0
+    assert lines(process, fresh) == []

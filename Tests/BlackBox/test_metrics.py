@@ -19,6 +19,7 @@ from metrics import LISTEN, Metrics
 from servers import DIE_WITH_PARENT
 from test_condition import stats
 from test_snapshots import ready
+from waiting import wait_for
 
 PREFIX = "perssd_"
 
@@ -72,22 +73,27 @@ def test_a_volume_from_its_first_pod_to_another_node(reflink_pool, place, workpl
               "perssd_pool_free_bytes", pool="default")
 
     # What is written is not saved, until a checkpoint has brought it away.
+    written = time.monotonic()
     (path / "noise").write_bytes(os.urandom(8 * MIB))
-    os.sync()
-    opened = time.monotonic()
+    subprocess.run(["sync", "-f", str(path)], check=True)
+    # The first one may have been made before all of it was written.
+    for what in ("read", "changed", "sent"):
+        node.wait(at_least(8 * MIB), f"perssd_stage_out_{what}_bytes_total", kind="checkpoint")
+    node.wait(at_least(8 * MIB / (256 << 10)), "perssd_stage_out_blocks_total", kind="checkpoint")
     saved = {"kind": "checkpoint", "outcome": "committed"}
     node.wait(at_least(1), "perssd_stage_out_duration_seconds_count", **saved)
-    assert node.wait(at_least(1), "perssd_checkpoints_total", outcome="made") >= 1
-    for what in ("read", "changed", "sent"):
-        assert node.value(f"perssd_stage_out_{what}_bytes_total", kind="checkpoint") >= 8 * MIB, what
-    assert node.value("perssd_stage_out_blocks_total", kind="checkpoint") >= 8 * MIB / (256 << 10)
+    node.wait(at_least(1), "perssd_checkpoints_total", outcome="made")
     assert node.value("perssd_cut_freeze_seconds_count") >= 1
-    node.wait(lambda unsaved: unsaved < MIB, "perssd_volume_unsaved_bytes", **of_volume)
-    assert node.value("perssd_volume_recovery_point_age_seconds", **of_volume) < time.monotonic() - opened + 11
+    node.wait(lambda unsaved: unsaved is not None and unsaved < MIB, "perssd_volume_unsaved_bytes", **of_volume)
+    # It was cut after that; the store may tell whole seconds only.
+    assert node.value("perssd_volume_recovery_point_age_seconds", **of_volume) < time.monotonic() - written + 2
     message = stats(cluster, volume).volume_condition.message
-    assert re.search(r"the newest generation is \d, .* old, and .* were written since", message), message
+    assert re.search(r"the newest generation is \d+, .* old, and .* were written since", message), message
     node.wait(at_least(1), "perssd_checkpoints_total", outcome="skipped")
 
+    # No checkpoint is to take from the snapshot what is new.
+    cluster.controller.ControllerModifyVolume(csi.ControllerModifyVolumeRequest(
+        volume_id=volume.volume_id, mutable_parameters={"checkpointInterval": "none"}), timeout=60)
     (path / "more").write_bytes(os.urandom(4 * MIB))
     subprocess.run(["sync", "-f", str(path)], check=True)
     node.wait(lambda unsaved: unsaved is not None, "perssd_volume_unsaved_bytes", **of_volume)
@@ -173,7 +179,7 @@ def test_what_a_lost_node_costs_is_counted(place, workplace):
     cluster.restart("node-a")
     assert node.wait(at_least(1), "perssd_branches_total") == 1
     node.wait(lambda count: count == 0, "perssd_local_copies", state="dirty")
-    assert node.value("perssd_open_leases") == 0
+    node.wait(lambda count: count == 0, "perssd_open_leases")
     assert controller.value("perssd_leases_revoked_total") == 1 and controller.value("perssd_losses_total") == 1
 
 
@@ -227,6 +233,8 @@ class BusyServer(socketserver.ThreadingTCPServer):
 
     def finish_request(self, client, _):
         head = client.recv(65536)
+        if not head:
+            return  # A connection for which nobody had a use.
         with self.lock:
             refuses, self.refusals = self.refusals > 0, max(0, self.refusals - 1)
         if refuses:
@@ -305,10 +313,8 @@ def test_a_start_that_waits_can_be_watched(binaries, workplace):
             env={**os.environ, "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"},
             stdout=output, stderr=output)
         try:
-            deadline = time.monotonic() + 60
-            while b"metrics are served" not in log.read_bytes():
-                assert time.monotonic() < deadline and process.poll() is None, log.read_text()
-                time.sleep(0.1)
+            wait_for("where metrics are served", log.read_text, lambda text: "metrics are served" in text,
+                     over=lambda: process.poll() is not None)
             metrics = Metrics(SimpleNamespace(text=log.read_text))
             assert metrics.get("/healthz")[0] == 200
             assert metrics.get("/readyz")[::2] == (503, "the plugin is starting\n")
@@ -318,14 +324,9 @@ def test_a_start_that_waits_can_be_watched(binaries, workplace):
             process.wait()
 
 
-def readiness(metrics, wanted, seconds=60):
-    deadline = time.monotonic() + seconds
-    while True:
-        status, _, text = metrics.get("/readyz")
-        if status == wanted:
-            return text
-        assert time.monotonic() < deadline, text
-        time.sleep(0.3)
+def readiness(metrics, wanted):
+    return wait_for(
+        f"readiness {wanted}", lambda: metrics.get("/readyz")[::2], lambda answer: answer[0] == wanted, pause=0.3)[1]
 
 
 def test_clients_that_misbehave_harm_nobody(place, workplace):

@@ -4,12 +4,12 @@ import json
 import os
 import pathlib
 import tempfile
-import time
 import urllib.parse
 
 import boto3
 
 from cluster import MIB, Cluster, csi, mount, mounts_below, patiently, refused, until_ready
+from waiting import wait_for
 
 DELAYED = {"stageOut": "background", "stageOutDelay": "1h"}
 
@@ -33,11 +33,9 @@ def packs(cluster):
     return sorted(item["Key"] for page in pages for item in page.get("Contents", []) if "/packs/" in item["Key"])
 
 
-def wait_for(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
+def wait_for_release(cluster, volume):
+    """The node gives its lease back by itself."""
+    wait_for("a volume that no node holds", lambda: lease(cluster, volume), lambda state: state["lease"] is None, pause=0.2)
 
 
 def images(cluster, node, volume):
@@ -106,7 +104,7 @@ def test_a_volume_that_is_deleted_within_the_delay_is_never_sent(cluster):
     assert images(cluster, "node-a", volume)
     cluster.delete(volume)
     # The node is told, and lets it go long before its hour is over.
-    wait_for(lambda: not images(cluster, "node-a", volume), "the local copy stays")
+    wait_for("that the local copy goes", lambda: images(cluster, "node-a", volume), lambda left: not left)
     assert packs(cluster) == before
     assert "no volumes" in cluster.perssd("volumes").stdout
     # Its name can have another life, which knows nothing of this one.
@@ -121,7 +119,7 @@ def test_the_delay_ends_by_itself(cluster):
     path = cluster.publish(volume, "node-a")
     (path / "file").write_text("kept")
     cluster.unpublish(volume, "node-a")
-    wait_for(lambda: lease(cluster, volume)["lease"] is None, "the node never gives its lease back")
+    wait_for_release(cluster, volume)
     assert lease(cluster, volume)["generation"] == 1
     path = cluster.publish(volume, "node-b")
     assert (path / "file").read_text() == "kept"
@@ -135,7 +133,7 @@ def test_a_node_that_is_lost_within_the_delay(cluster):
     cluster.unpublish(volume, "node-a")
     path = cluster.publish(volume, "node-b")
     cluster.unpublish(volume, "node-b")
-    wait_for(lambda: lease(cluster, volume)["lease"] is not None, "nothing is held back")
+    assert lease(cluster, volume)["lease"] is not None, "nothing is held back"
     path = cluster.publish(volume, "node-b")
     (path / "lost").write_text("held back")
     cluster.unpublish(volume, "node-b")
@@ -144,7 +142,7 @@ def test_a_node_that_is_lost_within_the_delay(cluster):
         volume_id=volume.volume_id, node_id="node-a", volume_capability=mount(),
         volume_context=volume.volume_context)
     # Its record still says that it lives.
-    message = refused("ABORTED", lambda: cluster.controller.ControllerPublishVolume(attach, timeout=3))
+    message = refused("ABORTED", lambda: cluster.controller.ControllerPublishVolume(attach, timeout=10))
     assert "node test/node-b has not committed all" in message
     assert lease(cluster, volume)["loss"] is None
     cluster.age_node("node-b")
@@ -155,7 +153,7 @@ def test_a_node_that_is_lost_within_the_delay(cluster):
     cluster.unpublish(volume, "node-a")
     # It comes back, and keeps what it had as a branch.
     cluster.restart("node-b")
-    wait_for(lambda: lease(cluster, volume)["branches"], "there is no branch")
+    wait_for("a branch", lambda: lease(cluster, volume)["branches"])
 
 
 def test_a_plugin_that_is_started_again_goes_on_waiting(cluster):
@@ -274,5 +272,5 @@ def test_parameters_that_do_not_go_together_are_refused(cluster):
     cluster.unpublish(volume, "node-a")
     # Its node is told, and holds nothing back any more.
     modify(stageOutDelay="none")
-    wait_for(lambda: lease(cluster, volume)["lease"] is None, "the delay goes on")
+    wait_for_release(cluster, volume)
     assert lease(cluster, volume)["generation"] == 1

@@ -17,6 +17,7 @@ import pytest
 
 from cluster import Cluster, Process, csi, mount, refused
 from servers import free_port
+from waiting import wait_for, wait_for_words
 
 PROGRAMS = ["perssd-node", "perssd-controller"]
 
@@ -62,7 +63,7 @@ class Forwarder:
 class Waiting(Process):
     """One that is not waited for."""
 
-    def connect(self, address, name, seconds=60):
+    def connect(self, address, name, **_):
         self.open(address)
 
 
@@ -104,21 +105,22 @@ def away(binaries, workplace, seaweedfs):
         yield cluster
 
 
-def until(condition, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline and not process.has_ended(), process.text()[-3000:]
-        time.sleep(0.1)
-    return result
+def until(what, look, process, condition=bool):
+    return wait_for(what, look, condition, over=process.has_ended)
 
 
 def asked(process, path):
-    address = until(lambda: re.search(r"metrics are served .*endpoint=tcp://(\S+)", process.text()), process).group(1)
+    found = until("where metrics are served", lambda: re.search(r"metrics are served .*endpoint=tcp://(\S+)\s", process.text()), process)
+    address = found.group(1)
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def until_ready(process):
+    until("that it is ready", lambda: asked(process, "/readyz"), process, lambda answer: answer[0] == 200)
 
 
 def warnings(process):
@@ -132,13 +134,13 @@ def test_a_plugin_waits_for_its_bucket_and_says_why(away, program):
     status, text = asked(process, "/readyz")
     assert status == 503 and ("starting" in text or "waits for its store" in text), text
     assert asked(process, "/healthz") == (200, "ok\n")
-    until(lambda: warnings(process), process)
+    until("a warning", lambda: warnings(process), process)
     status, text = asked(process, "/readyz")
     assert status == 503 and "the plugin waits for its store since" in text and f"127.0.0.1:{away.port}" in text, text
     assert "perssd_build_info" in asked(process, "/metrics")[1]
 
     # Sidecars, which end where there is no socket, hear who it is, and that it is not ready.
-    until(process.socket_path.exists, process, seconds=30)
+    until("its socket", process.socket_path.exists, process)
     assert process.identity.GetPluginInfo(csi.GetPluginInfoRequest(), timeout=10).name == "csi.perssd.io"
     assert process.identity.GetPluginCapabilities(csi.GetPluginCapabilitiesRequest(), timeout=10).capabilities
     probe = process.identity.Probe(csi.ProbeRequest(), timeout=10)
@@ -166,7 +168,7 @@ def test_a_plugin_waits_for_its_bucket_and_says_why(away, program):
     assert "waiting for the store: cannot use the store" in warnings(process)[0]
 
     away.come()
-    until(lambda: process.identity.Probe(csi.ProbeRequest(), timeout=10).ready.value, process, seconds=30)
+    until("that it is ready", lambda: process.identity.Probe(csi.ProbeRequest(), timeout=30).ready.value, process)
     assert asked(process, "/readyz") == (200, "ready\n") and asked(process, "/healthz") == (200, "ok\n")
     assert "the store answers, after" in process.text()
     if program == "perssd-controller":
@@ -186,14 +188,15 @@ def test_a_plugin_waits_for_its_bucket_and_says_why(away, program):
 def test_a_plugin_that_waits_ends_at_once_and_in_order(away, program, what, when):
     process = away.begin(program)
     if when == "later":
-        until(lambda: warnings(process) and process.socket_path.exists(), process)
+        until("a warning, and its socket", lambda: warnings(process) and process.socket_path.exists(), process)
     else:
-        until(lambda: "metrics are served" in process.text(), process)
+        wait_for_words(process, "metrics are served")
         # Pools are opened first.
         time.sleep(1)
     begin = time.monotonic()
     assert process._end(what) == 0, process.text()[-3000:]
-    assert time.monotonic() - begin < 4
+    # Whatever else it could wait for, the next try of the store or for calls that run, takes longer.
+    assert time.monotonic() - begin < 8
     assert process.text().splitlines()[-1].endswith("INFO ended node=n")
     assert not process.socket_path.exists()
 
@@ -215,13 +218,13 @@ def test_a_server_that_is_not_well_is_waited_for(away, program):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         process = away.begin(program)
-        (line,) = until(lambda: warnings(process), process)
+        (line,) = until("a warning", lambda: warnings(process), process)
         assert "waiting for the store" in line and "503" in line
     finally:
         server.shutdown()
         server.server_close()
     away.come()
-    until(lambda: asked(process, "/readyz")[0] == 200, process)
+    until_ready(process)
     assert process.stop() == 0
 
 
@@ -238,9 +241,9 @@ def test_what_lasts_ends_a_plugin(away, program, wrong, code, message, when):
         away.come()
     process = away.begin(program)
     if when != "at once":
-        until(lambda: warnings(process), process)
+        until("a warning", lambda: warnings(process), process)
         away.come()
-    assert process.process.wait(timeout=60) == code, process.text()[-3000:]
+    assert process.process.wait(timeout=120) == code, process.text()[-3000:]
     last = process.text().splitlines()[-1]
     assert last.startswith(f"{program}: cannot use the store {away.store_arguments[0]}: ") and message in last, last
     assert not process.socket_path.exists()
@@ -251,11 +254,12 @@ def test_a_plugin_that_cannot_be_reached_is_not_alive(away, program):
     """Whatever the bucket does: only a new process has a socket again."""
     away.come()
     process = away.begin(program)
-    until(process.socket_path.exists, process)
+    # Where the start takes long, there is a socket before it is over.
+    until("its socket", process.socket_path.exists, process)
+    until_ready(process)
     assert asked(process, "/healthz") == (200, "ok\n")
-    assert asked(process, "/readyz")[0] == 200
     away.forwarder.close()
-    status, text = until(lambda: (lambda answer: answer if answer[0] == 503 else None)(asked(process, "/readyz")), process)
+    status, text = until("that it is not ready", lambda: asked(process, "/readyz"), process, lambda answer: answer[0] == 503)
     assert asked(process, "/healthz") == (200, "ok\n"), text
     process.socket_path.unlink()
     status, text = asked(process, "/healthz")

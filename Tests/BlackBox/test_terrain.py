@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 import pytest
 
 from cluster import loops_below, mounts_below
+from waiting import wait_for
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "terrain"
 
@@ -39,7 +39,7 @@ def start(binaries, place):
 
 def test_the_workflow_on_volumes(start):
     process = start("--ways", "local,perssd-background,copy")
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors
     figures = dict(re.findall(r"^figure (\w+) ([\d.]+) \S+$", output, re.MULTILINE))
     for name in ("perssd_background", "copy"):
@@ -59,7 +59,7 @@ def test_a_wrong_mosaic_is_noticed(start, tmp_path):
     for step in (step, copy / "steps" / "parameters.sh"):
         step.write_text(step.read_text().replace("margin=8", "margin=0"))
     process = start("--ways", "local", example=copy)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 1 and "are not those of the whole model" in errors, errors
 
 
@@ -68,14 +68,11 @@ def test_a_wrong_mosaic_is_noticed(start, tmp_path):
 def test_an_end_from_outside_leaves_nothing(start, place, number):
     process = start("--ways", "perssd")
     try:
-        deadline = time.monotonic() + 120
-        # A pod has a volume.
-        while not any("/pods/" in path for path in mounts_below(place)):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for("a pod's volume", lambda: mounts_below(place), lambda paths: any("/pods/" in path for path in paths),
+                 pause=0.02, over=lambda: process.poll() is not None)
         # As a terminal does it: to all that have not left its group.
         os.killpg(process.pid, number)
-        _, errors = process.communicate(timeout=180)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 128 + number and "Traceback" not in errors, errors

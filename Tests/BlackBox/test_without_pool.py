@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from cluster import MIB, Cluster, csi, mount, refused
+from waiting import wait_for, wait_for_words
 
 # No drive is like this, on no machine, so that no machine's drives are touched.
 WITHOUT_DRIVES = """
@@ -46,7 +47,7 @@ def start_without_drives(cluster, more="", arguments=()):
 
 
 def asked(node, path):
-    address = re.search(r"metrics are served .*endpoint=tcp://(\S+)", node.text()).group(1)
+    address = re.search(r"metrics are served .*endpoint=tcp://(\S+)\s", node.text()).group(1)
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as answer:
             return answer.status, answer.read().decode()
@@ -140,11 +141,9 @@ def test_kubelet_hears_of_a_pool_that_was_missing_before(cluster):
         # The registrar of a new pod comes to it by itself.
         time.sleep(10)
         assert path.exists() and notices(node) == 0
-        deadline = time.monotonic() + 30
-        while path.exists():
-            assert time.monotonic() < deadline, node.text()[-3000:]
-            time.sleep(0.2)
-        time.sleep(0.5)
+        wait_for("that the registrar's socket goes", path.exists, lambda there: not there, over=node.has_ended)
+        # It is said after that.
+        wait_for_words(node, "kubelet was told of other pools than this node has now")
         assert notices(node) == 1, node.text()[-3000:]
     # The registrar's probe has started it again, and kubelet asks.
     with register():

@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
+import urllib.error
 import urllib.request
 
 import pytest
 import yaml
+
+from waiting import wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -57,12 +59,25 @@ def started(binaries, directory, program, *more):
             ["setpriv", "--pdeathsig", "KILL", "--", str(binaries / program), "--endpoint",
              f"unix://{directory}/{program}.sock", "--store", f"file://{directory}/bucket", "--node-id", "node-a",
              "--metrics-listen", "127.0.0.1:0", *more], stdout=output, stderr=output)
-    deadline = time.monotonic() + 60
-    while "INFO serving " not in log.read_text():
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    address = re.search(r"metrics are served .*endpoint=tcp://(\S+)", log.read_text()).group(1)
+    text = wait_for("where metrics are served", log.read_text, lambda text: re.search(PLACE, text),
+                    over=lambda: process.poll() is not None)
+    address = re.search(PLACE, text).group(1)
+    # Calls are served before the start is over, where that takes long; what is measured of the plugin comes with its end.
+    wait_for("that the plugin has started", lambda: unreadiness(address), lambda text: text is None,
+             over=lambda: process.poll() is not None)
     return process, address
+
+
+PLACE = r"metrics are served .*endpoint=tcp://(\S+)\s"
+
+
+def unreadiness(address):
+    """Why it is not ready; None where it is."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=30):
+            return None
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from manifests import CHART, VARIANTS, container, containers, flags, of_kind, po
 def known(binaries, program):
     """The options of a program, and the variables of the environment that it reads."""
     text = subprocess.run(
-        [binaries / program, "--experimental-dump-help"], check=True, capture_output=True, text=True, timeout=30).stdout
+        [binaries / program, "--experimental-dump-help"], check=True, capture_output=True, text=True, timeout=120).stdout
     arguments = json.loads(text)["command"]["arguments"]
     options = {name["name"] for argument in arguments for name in argument.get("names", [])}
     return options, " ".join(argument.get("discussion", "") for argument in arguments)
@@ -49,7 +49,7 @@ def test_the_configuration_file_is_accepted(variant, component, binaries, tmp_pa
         [binaries / "perssd-controller", "--config", file, "--endpoint", f"unix://{tmp_path}/csi.sock",
          "--store", f"file://{tmp_path}/missing", "--metrics-listen", "127.0.0.1:0",
          *(argument.replace("$(POD_IP)", address) for argument in given)],
-        capture_output=True, text=True, timeout=30)
+        capture_output=True, text=True, timeout=120)
     assert f"there is no directory {tmp_path}/missing" in result.stderr
     # What stands in the file is where the pod has it.
     settings = yaml.safe_load(settings)
@@ -78,7 +78,7 @@ def create(cluster, parameters, file_system, modifiable=None):
     volume = cluster.controller.CreateVolume(csi.CreateVolumeRequest(
         name=f"pvc-{uuid.uuid4()}", capacity_range=csi.CapacityRange(required_bytes=512 * MIB),
         volume_capabilities=[mount(file_system)], parameters=parameters, mutable_parameters=modifiable or {}),
-        timeout=30).volume
+        timeout=60).volume
     cluster.delete(volume)
 
 
@@ -133,6 +133,6 @@ def test_the_snapshot_classes_parameters(cluster):
 
 def test_the_version_is_the_programs(binaries):
     version = subprocess.run(
-        [binaries / "perssd-node", "--version"], check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+        [binaries / "perssd-node", "--version"], check=True, capture_output=True, text=True, timeout=120).stdout.strip()
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert str(chart["appVersion"]) == version

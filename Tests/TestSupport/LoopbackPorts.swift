@@ -5,31 +5,43 @@ import Synchronization
 /// A TCP port of 127.0.0.1 that nobody uses now.
 public func freePort() throws -> Int { try freePorts(1)[0] }
 
-/// Different ports of 127.0.0.1 that nobody uses now. No port is given out twice by one process.
+/// Different ports of 127.0.0.1 that nobody uses now, and that stay free until they are used: none of those that the kernel gives to
+/// whoever connects somewhere, or binds to any port. No port is given out twice by one process.
 public func freePorts(_ count: Int) throws -> [Int] {
-    var sockets: [Int32] = []
-    defer { for socket in sockets { close(socket) } }
-    var ports: [Int] = []
-    while ports.count < count {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw TestSetupError("cannot make a socket: \(errnoText())") }
-        sockets.append(descriptor)
-        guard sockets.count < 1000 else { throw TestSetupError("no free ports") }
-        var address = loopbackAddress(port: 0)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-                bind(descriptor, pointer, length) == 0 && getsockname(descriptor, pointer, &length) == 0
-            }
-        }
-        guard result else { throw TestSetupError("cannot bind to 127.0.0.1: \(errnoText())") }
-        let port = Int(UInt16(bigEndian: address.sin_port))
-        if givenOut.withLock({ $0.insert(port).inserted }) { ports.append(port) }
+    let candidates = 10240..<(try firstPortOfTheKernel())
+    guard candidates.count > 1000 else {
+        throw TestSetupError("the kernel gives away all ports: see net.ipv4.ip_local_port_range")
     }
+    var ports: [Int] = []
+    for _ in 0..<1000 where ports.count < count {
+        let port = Int.random(in: candidates)
+        if try isFree(port), givenOut.withLock({ $0.insert(port).inserted }) { ports.append(port) }
+    }
+    guard ports.count == count else { throw TestSetupError("no free ports") }
     return ports
 }
 
 private let givenOut = Mutex<Set<Int>>([])
+
+private func firstPortOfTheKernel() throws -> Int {
+    let text = try String(contentsOfFile: "/proc/sys/net/ipv4/ip_local_port_range", encoding: .utf8)
+    guard let first = text.split(whereSeparator: \.isWhitespace).first.flatMap({ Int($0) }), first > 10240 else {
+        throw TestSetupError("net.ipv4.ip_local_port_range is '\(text)'")
+    }
+    return first
+}
+
+private func isFree(_ port: Int) throws -> Bool {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { throw TestSetupError("cannot make a socket: \(errnoText())") }
+    defer { close(descriptor) }
+    var address = loopbackAddress(port: port)
+    return withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+        }
+    }
+}
 
 /// The status of `GET path` on 127.0.0.1; nil where nobody answers in HTTP within two seconds.
 public func httpStatus(port: Int, path: String = "/") async -> Int? {

@@ -63,16 +63,13 @@ def test_a_node_with_an_older_generation_fetches_what_differs(thin_pools):
     a.write(path / "data", change, offset=5 * MIB)
     thin_pools.unpublish(volume, "node-a")
 
-    before = thin_pools.received("node-b")
-    path = thin_pools.publish(volume, "node-b")
-    fetched = thin_pools.received("node-b") - before
+    path, fetched = thin_pools.publish_and_count(volume, "node-b")
     assert MIB <= fetched <= 3 * MIB, fetched
     assert b.read(path / "data") == contents[:5 * MIB] + change + contents[6 * MIB:]
     thin_pools.unpublish(volume, "node-b", detach=False)
     # And one with the newest fetches no data at all.
-    before = thin_pools.received("node-b")
-    thin_pools.publish(volume, "node-b")
-    assert thin_pools.received("node-b") - before < 64 * 1024
+    _, fetched = thin_pools.publish_and_count(volume, "node-b")
+    assert fetched < 64 * 1024
     thin_pools.unpublish(volume, "node-b")
 
 
@@ -81,6 +78,7 @@ def test_clean_copies_are_evicted_where_room_is_needed(thin_pools):
     volumes = [thin_pools.create(f"evicted-{number}", size=3 * GIB // 2) for number in range(3)]
     written = {}
     for volume in volumes:
+        thin_pools.wait_for_room("node-a", 3 * GIB // 2)
         path = thin_pools.publish(volume, "node-a")
         written[volume.volume_id] = os.urandom(MIB)
         node.write(path / "data", written[volume.volume_id])
@@ -88,6 +86,7 @@ def test_clean_copies_are_evicted_where_room_is_needed(thin_pools):
     names = [thin_pools.copy_name(volume) for volume in volumes]
     # The pool has room for two of them: the one that was used the longest ago went.
     assert thin_pools.copies("node-a") & set(names) == set(names[1:])
+    thin_pools.wait_for_room("node-a", 3 * GIB // 2)
     path = thin_pools.publish(volumes[0], "node-a")
     assert node.read(path / "data") == written[volumes[0].volume_id]
     assert thin_pools.copies("node-a") & set(names) == {names[0], names[2]}
@@ -110,6 +109,7 @@ def test_a_full_pool_takes_no_more_and_goes_on(thin_pools):
     for volume in held:
         thin_pools.unpublish(volume, "node-a", pod=volume.volume_id)
     # Now the two can be evicted.
+    thin_pools.wait_for_room("node-a", 3 * GIB // 2)
     thin_pools.publish(more, "node-a", pod="more")
     thin_pools.unpublish(more, "node-a", pod="more")
     for volume in [*held, more]:

@@ -1,18 +1,18 @@
 """A controller on this machine, and node plugins in virtual nodes."""
 
 import pathlib
-import re
 import secrets
 import shutil
 import signal
 import tempfile
-import time
 
-from cluster import Cluster, Plugin
+from call_log import with_cost
+from cluster import Cluster, Plugin, csi
 from node import boot_all
+from waiting import wait_for
 
 # The plugin is emulated, and may be a debug build.
-READY_SECONDS = 120
+READY_SECONDS = 300
 
 
 class GuestPlugin(Plugin):
@@ -49,10 +49,9 @@ class GuestPlugin(Plugin):
     def _end(self, what):
         self.channel.close()
         self.guest.signal(self.pid, what)
-        deadline = time.monotonic() + 60
-        while (status := self.guest.status(self.pid)) is None:
-            assert time.monotonic() < deadline, f"perssd-node on {self.guest.name} does not end: {self.text()[-3000:]}"
-            time.sleep(0.05)
+        status, _ = wait_for(
+            f"the end of perssd-node on {self.guest.name}", lambda: (self.guest.status(self.pid), self.text()[-3000:]),
+            lambda seen: seen[0] is not None, pause=0.05)
         return status
 
 
@@ -124,9 +123,18 @@ class VirtualCluster(Cluster):
         node.run("mkdir", "-p", place)
         node.run("mount", device, place)
 
-    def received(self, name):
-        """How many bytes a node's plugin has received from the store since it was started, as its log says."""
-        return int(re.findall(r"storeReceived=(\d+)", self.processes[name].text())[-1])
+    def publish_and_count(self, volume, name):
+        """Publishes a volume; returns the path the pod sees, and how many bytes the node's plugin has received from the store for
+        that, as its log says."""
+        return with_cost(
+            self.processes[name], "NodePublishVolume", lambda: self.publish(volume, name), "storeReceived")
+
+    def wait_for_room(self, name, size):
+        """Controllers know of a node's pool what its record says, which the node writes some time after the pool has changed."""
+        request = csi.GetCapacityRequest(accessible_topology=csi.Topology(
+            segments={"topology.csi.perssd.io/node": name}))
+        wait_for(f"room for {size} bytes on {name}",
+                 lambda: self.controller.GetCapacity(request, timeout=60).available_capacity, lambda free: free >= size)
 
     def lose_power(self, name):
         """Cuts a node's power, and boots it again, up to the plugin."""
