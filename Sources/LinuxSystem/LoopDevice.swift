@@ -32,11 +32,16 @@ public struct LoopDevice: Sendable, Equatable {
 
     // MARK: Finding
 
-    /// Every loop device that has a file behind it.
+    /// Every loop device that has a file behind it; but for those whose file is on a file system that has failed, of which the
+    /// kernel does not say which file that is. Somebody else's must not keep this node from its own.
     public static func all() throws -> [LoopDevice] {
         try DurableFile.names(in: "/sys/block").compactMap { name in
             guard name.hasPrefix("loop"), let number = Int(name.dropFirst(4)) else { return nil }
-            return try attached(number)
+            do {
+                return try attached(number)
+            } catch let error as PerSSDError where error.errno == .ioError {
+                return nil
+            }
         }
     }
 

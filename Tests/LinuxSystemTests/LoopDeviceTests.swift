@@ -36,6 +36,23 @@ import Testing
         }
     }
 
+    @Test func oneWhoseFileSystemHasFailedKeepsNobodyFromTheOthers() async throws {
+        try await Scratch.with { scratch in
+            let failing = try scratch.makeFileSystem("failing", "xfs", size: 320 << 20)
+            let file = failing.appending("image")
+            try OpenFile(file, O_RDWR | O_CREAT).truncate(toBytes: 4 << 20)
+            let lost = try LoopDevice.attach(file)
+            let other = try LoopDevice.attach(try scratch.makeImage("image", size: 4 << 20))
+            try scratch.run("xfs_io", ["-x", "-c", "shutdown", failing.string])
+            let error = #expect(throws: PerSSDError.self) { try LoopDevice.attached(lost.number) }
+            #expect(error?.errno == .ioError)
+            let found = try LoopDevice.all()
+            #expect(found.contains(other) && !found.contains { $0.number == lost.number })
+            try scratch.run("losetup", ["-d", lost.path.string])
+            try other.detach()
+        }
+    }
+
     @Test func aReadOnlyDeviceCannotBeWritten() async throws {
         try await Scratch.with { scratch in
             let loop = try LoopDevice.attach(try scratch.makeImage("image", size: 4 << 20), readOnly: true)
