@@ -62,7 +62,7 @@ import VolumeEvents
         bench.clock.advance(90)
         let start = ContinuousClock.now
         await expectStatus(.aborted) { try await bench.unpublish(volume, timeout: .seconds(30)) }
-        #expect(ContinuousClock.now - start < .seconds(5))
+        #expect(ContinuousClock.now - start < .seconds(20))
     }
 
     @Test func aSilentNodeLosesTheLease() async throws {
@@ -225,7 +225,7 @@ import VolumeEvents
         let start = ContinuousClock.now
         task.cancel()
         await expectStatus(.cancelled) { try await task.value }
-        #expect(ContinuousClock.now - start < .seconds(5))
+        #expect(ContinuousClock.now - start < .seconds(20))
         #expect(try await bench.head(volume).lease?.state == .open)
     }
 
@@ -289,7 +289,7 @@ import VolumeEvents
         try await bench.unpublish(volume, timeout: .seconds(60))
         try await committed
         #expect(try await bench.head(volume).newest?.number == 1)
-        let deadline = ContinuousClock.now + .seconds(10)
+        let deadline = ContinuousClock.now + .seconds(19)
         while !wasLeft.withLock({ $0 }), .now < deadline { try await Task.sleep(for: .milliseconds(10)) }
         #expect(wasLeft.withLock { $0 }, "the detach has waited for the agent's answer")
     }

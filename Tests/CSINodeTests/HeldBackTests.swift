@@ -34,7 +34,7 @@ import Testing
     }
 
     private func waitUntil(_ isSo: () async throws -> Bool) async throws {
-        let deadline = ContinuousClock.now + .seconds(30)
+        let deadline = ContinuousClock.now + .seconds(120)
         while try await !isSo() {
             guard .now < deadline else { return #expect(Bool(false), "it never was so") }
             try await Task.sleep(for: .milliseconds(50))

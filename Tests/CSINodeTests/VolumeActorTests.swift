@@ -179,7 +179,7 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
         #expect(await !volume.isIdle)
         #expect(await volume.stageOutFailure?.text.contains("the bucket does not answer") == true)
         // Nobody asks again: the volume's own retry comes after some two seconds.
-        let deadline = ContinuousClock.now + .seconds(15)
+        let deadline = ContinuousClock.now + .seconds(60)
         while await !volume.isIdle, .now < deadline { try await Task.sleep(for: .milliseconds(50)) }
         #expect(await volume.isIdle)
         #expect(await volume.stageOutFailure == nil)
@@ -292,7 +292,7 @@ private var later: ContinuousClock.Instant { .now + .seconds(20) }
     @Test func theDelayEndsByItself() async throws {
         let work = ScriptedWork()
         let volume = try await heldBack(work, for: .milliseconds(50))
-        let deadline = ContinuousClock.now + .seconds(15)
+        let deadline = ContinuousClock.now + .seconds(60)
         while await !volume.isIdle, .now < deadline { try await Task.sleep(for: .milliseconds(20)) }
         #expect(await volume.isIdle)
         #expect(work.state.withLock { $0.closings } == [true])

@@ -87,7 +87,7 @@ import Testing
         process.kill()
         _ = try? await process.waitForExit()
         // The processes die with their parent, at once.
-        for _ in 0..<50 where !place.processes().isEmpty { try await Task.sleep(for: .milliseconds(100)) }
+        for _ in 0..<600 where !place.processes().isEmpty { try await Task.sleep(for: .milliseconds(100)) }
         #expect(place.processes() == [])
         #expect(try !place.leftovers().isEmpty, "nothing was mounted when the demo was killed")
 

@@ -180,12 +180,12 @@ import Testing
             let mortal = try HTTPClient(label: "gone")
             _ = try await mortal.send(HTTPRequest(.get, server.url + "/bytes/1"))
             // The thread names itself, in its own time.
-            for _ in 0..<100 where try threads() == 0 { try await Task.sleep(for: .milliseconds(50)) }
+            for _ in 0..<1200 where try threads() == 0 { try await Task.sleep(for: .milliseconds(50)) }
             #expect(try threads() == 1)
             withExtendedLifetime(mortal) {}
         }
         var left = 1
-        for _ in 0..<100 where left > 0 {
+        for _ in 0..<1200 where left > 0 {
             try await Task.sleep(for: .milliseconds(50))
             left = try threads()
         }

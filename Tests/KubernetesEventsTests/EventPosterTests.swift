@@ -151,7 +151,8 @@ import VolumeEvents
     ])
     func withoutTheRightItIsOffAndSaysSoOnce(status: Int, words: String) async throws {
         let server = try await FakeAPIServer()
-        let poster = try RunningPoster(server) { $0.rest = .seconds(2) }
+        // Longer than this test needs to see that it is off, on a machine that is busy, too.
+        let poster = try RunningPoster(server) { $0.rest = .seconds(8) }
         try await server.set(#"{"faults": [{"kind": "status", "status": \#(status), "times": 1000}]}"#)
         poster.tell(event(committed))
         var asked = 0
@@ -162,7 +163,7 @@ import VolumeEvents
         try await Task.sleep(for: .milliseconds(200))
         #expect(try await server.state().requests.count == asked, "it is off")
         // Now and then it looks, without a word.
-        try await Task.sleep(for: .seconds(2))
+        try await Task.sleep(for: .seconds(8))
         poster.tell(event(committed))
         _ = try await server.wait { $0.requests.count > asked }
         try await server.set(#"{"faults": []}"#)
@@ -228,8 +229,8 @@ import VolumeEvents
                 event(.restored(.init(1, older: nil, bytes: 1, receivedBytes: 1, duration: .zero)), volume: "r\(step)"))
         }
         for name in ["a", "b", "c"] { poster.tell(event(.stageOutFailed(name), volume: name)) }
-        // 2003 of them, in less time than one request may take.
-        #expect(ContinuousClock.now - start < .seconds(1))
+        // 2003 of them, each of which would wait for a second if any did.
+        #expect(ContinuousClock.now - start < .seconds(60))
         // Longer than one request: it is tried again, and nothing is given up.
         try await Task.sleep(for: .seconds(1.5))
         server.goOn()

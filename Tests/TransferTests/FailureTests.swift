@@ -101,7 +101,8 @@ import TransferTestSupport
         task.cancel()
         let error = try await failure { _ = try await task.value }
         #expect(error.code == .cancelled)
-        #expect(ContinuousClock.now - start < .seconds(5))
+        // What is stuck stays so for an hour.
+        #expect(ContinuousClock.now - start < .seconds(60))
         #expect(fixture.store.running == 0)
     }
 
@@ -117,7 +118,8 @@ import TransferTestSupport
         task.cancel()
         let error = try await failure { _ = try await task.value }
         #expect(error.code == .cancelled)
-        #expect(ContinuousClock.now - start < .seconds(5))
+        // What is stuck stays so for an hour.
+        #expect(ContinuousClock.now - start < .seconds(60))
         #expect(fixture.store.running == 0)
         #expect(!sink.isFlushed)
     }

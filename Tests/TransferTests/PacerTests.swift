@@ -65,6 +65,7 @@ import TransferTestSupport
         task.cancel()
         let error = await #expect(throws: PerSSDError.self) { _ = try await task.value }
         #expect(error?.code == .cancelled)
-        #expect(ContinuousClock.now - start < .seconds(5))
+        // Else it would wait for an hour.
+        #expect(ContinuousClock.now - start < .seconds(60))
     }
 }
