@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import grpc
@@ -23,9 +24,13 @@ def _compile_protocol():
     """csi.proto, compiled by Google's own compiler: nothing of the driver's is in the client."""
     directory = pathlib.Path(__file__).parent / "__pycache__" / "protocol"
     directory.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={directory}",
-         f"--grpc_python_out={directory}", str(ROOT / "proto" / "csi.proto")], check=True)
+    # Beside the place, and moved there whole: others who begin at the same time are about to import what is there.
+    with tempfile.TemporaryDirectory(dir=directory.parent) as made:
+        subprocess.run(
+            [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={made}",
+             f"--grpc_python_out={made}", str(ROOT / "proto" / "csi.proto")], check=True)
+        for path in pathlib.Path(made).iterdir():
+            path.replace(directory / path.name)
     sys.path.insert(0, str(directory))
 
 
