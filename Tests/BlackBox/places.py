@@ -16,14 +16,12 @@ def xfs_in_file(path, size, *options):
     subprocess.run(["mkfs.xfs", "-q", *options, path], check=True)
     place.mkdir()
     subprocess.run(["mount", "-o", "loop", path, place], check=True)
-    try:
-        yield place
-        for device in loops_below(place):
-            # Left by a test that failed.
-            subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
-        # The kernel puts a detach off while somebody looks at the device.
-        wait_for(f"that no loop device has a file below {place}", lambda: loops_below(place), lambda left: not left, seconds=30)
-    finally:
-        subprocess.run(["umount", place], check=True)
+    yield place
+    for device in loops_below(place):
+        # Left by a test that failed.
+        subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
+    # The kernel puts a detach off while somebody looks at the device.
+    wait_for(f"that no loop device has a file below {place}", lambda: loops_below(place), lambda left: not left, seconds=30)
+    subprocess.run(["umount", place], check=True)
     place.rmdir()
     path.unlink()
