@@ -166,7 +166,7 @@ public struct LoopDevice: Sendable, Equatable {
     ///
     /// - Throws: `failedPrecondition` where it is mounted or open; it stays as it was.
     public func detach() throws {
-        guard try stillAttached() else { return }
+        guard try current() != nil else { return }
         // The kernel puts a detach off, and says nothing, while others have the device open (udev's probes, for some
         // milliseconds). A mount is found at once, what else has it open shows by the device staying for long.
         if try BlockDevice.isHeld(path) { throw inUse("it is mounted") }
@@ -180,7 +180,7 @@ public struct LoopDevice: Sendable, Equatable {
         _ = consume flushed
         for milliseconds in [0, 1, 4, 20, 100, 200, 400, 800] {
             usleep(useconds_t(milliseconds) * 1000)
-            if try !stillAttached() { return }
+            if try current() == nil { return }
         }
         let device = try OpenFile(path, O_RDONLY)
         do {
@@ -191,10 +191,14 @@ public struct LoopDevice: Sendable, Equatable {
         throw inUse("it is open")
     }
 
+    /// The device as it is now; nil where it does not stand before this file any more.
+    ///
     /// By the file and not by its name, which changes when a container ends that the file was opened in.
-    private func stillAttached() throws -> Bool {
-        guard let now = try Self.attached(number) else { return false }
-        return now.backingInode == backingInode && now.backingDevice == backingDevice
+    public func current() throws -> LoopDevice? {
+        guard let now = try Self.attached(number), now.backingInode == backingInode,
+            now.backingDevice == backingDevice
+        else { return nil }
+        return now
     }
 
     private func inUse(_ reason: String) -> PerSSDError {

@@ -314,8 +314,7 @@ public final class ImagePool: VolumePool {
     /// The volume's device, if it still stands before the volume's image.
     private func currentDevice(of volume: String) throws -> LoopDevice? {
         guard let device = books.withLock({ $0.devices[volume] }) else { return nil }
-        let now = try LoopDevice.attached(device.number)
-        if let now, now.backingInode == device.backingInode, now.backingDevice == device.backingDevice { return now }
+        if let now = try device.current() { return now }
         books.withLock { _ = $0.devices.removeValue(forKey: volume) }
         return nil
     }
